@@ -1,0 +1,52 @@
+//! What must hold of every commit, checked before it is sent. A change that breaks one is a fault of ours: it
+//! is refused and nothing is written.
+
+use crate::model::*;
+use crate::snapshot::{Change, Snapshot};
+use crate::{Error, Kind, Result};
+
+/// Checks a transaction against the snapshot that it starts from.
+pub fn check_invariants(before: &Snapshot, changes: &[Change]) -> Result<()> {
+    for change in changes {
+        let Change::Put(entity) = change else { continue };
+        let broken = match entity {
+            Entity::Segment(new) => segment_rule(before, new),
+            Entity::Partition(new) => partition_rule(before, new, changes),
+            Entity::Collection(new) => collection_rule(before, new),
+            _ => None,
+        };
+        if let Some(what) = broken {
+            return Err(Error::new(Kind::Refused, format!("refused to commit {:?} {}: {what}", entity.kind(), entity.key())));
+        }
+    }
+    Ok(())
+}
+
+fn segment_rule(before: &Snapshot, new: &Segment) -> Option<&'static str> {
+    match before.segment(new.id) {
+        Some(old) if old.files != new.files || old.footer != new.footer => Some("the rows of a published segment never change"),
+        Some(old) if old.folded_through > new.folded_through => Some("folded_through went back"),
+        Some(_) => None,
+        None if before.segments().any(|s| s.footer.path == new.footer.path) => Some("its name was used before"),
+        None if before.collection(new.collection).is_none() => Some("its collection is gone"),
+        None => None,
+    }
+}
+
+fn partition_rule(before: &Snapshot, new: &Partition, changes: &[Change]) -> Option<&'static str> {
+    let old = before.partition(new.id)?;
+    if old.flushed_through > new.flushed_through {
+        return Some("flushed_through went back");
+    }
+    let covers = |c: &Change| matches!(c, Change::Put(Entity::Segment(s)) if s.partition == new.id && s.through <= new.flushed_through);
+    let moved = old.flushed_through < new.flushed_through;
+    (moved && !changes.iter().any(covers)).then_some("flushed_through moved without a segment that covers it")
+}
+
+fn collection_rule(before: &Snapshot, new: &Collection) -> Option<&'static str> {
+    let old = before.collection(new.id)?;
+    if old.deltas_through > new.deltas_through {
+        return Some("deltas_through went back");
+    }
+    (old.schema_version > new.schema_version).then_some("the schema version went back")
+}

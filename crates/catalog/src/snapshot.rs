@@ -1,0 +1,294 @@
+//! A snapshot of the catalog in memory: the current entities, and for one window those that were replaced or
+//! removed. Applying a commit is a pure function, so every holder of V arrives at the same V + 1.
+
+use crate::model::*;
+use mishards_types::{CollectionId, DatabaseId, Epoch, PartitionId, SegmentId, Version};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One change of a transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Adds a row, or puts a new version in its place.
+    Put(Entity),
+    Remove(EntityKind, String),
+}
+
+/// One version of one row: visible to V with `added_at <= V < removed_at`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub added_at: u64,
+    pub removed_at: Option<u64>,
+    pub entity: Entity,
+}
+
+/// The catalog at V. Cheap to clone: entities are shared.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub version: Version,
+    pub epoch: Epoch,
+    databases: BTreeMap<DatabaseId, Arc<Database>>,
+    collections: BTreeMap<CollectionId, Arc<Collection>>,
+    partitions: BTreeMap<PartitionId, Arc<Partition>>,
+    segments: BTreeMap<SegmentId, (u64, Arc<Segment>)>,
+    deltas: BTreeMap<SegmentId, Arc<DeltaFile>>,
+    aliases: BTreeMap<String, Arc<Alias>>,
+    logs: BTreeMap<String, LogEntry>,
+    /// Segments that were replaced or removed within the window: (added_at, removed_at, segment).
+    past_segments: Vec<(u64, u64, Arc<Segment>)>,
+    past_deltas: Vec<(u64, Arc<DeltaFile>)>,
+    /// (commit_seq, commit_id) of the commits within the window, oldest first.
+    history: Vec<Version>,
+}
+
+impl Snapshot {
+    /// Builds a snapshot from stored rows, in any order.
+    pub fn from_rows(version: Version, epoch: Epoch, rows: Vec<Row>) -> Snapshot {
+        let mut out = Snapshot { version, epoch, history: vec![version], ..Snapshot::default() };
+        for row in rows {
+            match row.removed_at {
+                None => out.put(row.entity, row.added_at),
+                Some(removed) => out.remember(&row.entity, row.added_at, removed),
+            }
+        }
+        out
+    }
+
+    /// All rows, the removed ones included.
+    pub fn rows(&self) -> Vec<Row> {
+        let live = |entity, added_at| Row { added_at, removed_at: None, entity };
+        let mut rows: Vec<Row> = Vec::new();
+        rows.extend(self.databases.values().map(|x| live(Entity::Database((**x).clone()), 0)));
+        rows.extend(self.collections.values().map(|x| live(Entity::Collection(Box::new((**x).clone())), 0)));
+        rows.extend(self.partitions.values().map(|x| live(Entity::Partition((**x).clone()), 0)));
+        rows.extend(self.segments.values().map(|(at, x)| live(Entity::Segment(Box::new((**x).clone())), *at)));
+        rows.extend(self.deltas.values().map(|x| live(Entity::DeltaFile((**x).clone()), 0)));
+        rows.extend(self.aliases.values().map(|x| live(Entity::Alias((**x).clone()), 0)));
+        rows.extend(self.logs.values().map(|x| live(Entity::Log(x.clone()), 0)));
+        rows.extend(self.past_segments.iter().map(|(added, removed, x)| Row {
+            added_at: *added,
+            removed_at: Some(*removed),
+            entity: Entity::Segment(Box::new((**x).clone())),
+        }));
+        rows.extend(self.past_deltas.iter().map(|(removed, x)| Row {
+            added_at: 0,
+            removed_at: Some(*removed),
+            entity: Entity::DeltaFile((**x).clone()),
+        }));
+        rows
+    }
+
+    /// The snapshot after a commit.
+    pub fn apply(&self, next: Version, changes: &[Change]) -> Snapshot {
+        let mut out = self.clone();
+        out.version = next;
+        out.history.push(next);
+        for change in changes {
+            match change {
+                Change::Put(entity) => {
+                    out.retire(entity.kind(), &entity.key(), next.commit_seq);
+                    out.put(entity.clone(), next.commit_seq);
+                }
+                Change::Remove(kind, key) => out.retire(*kind, key, next.commit_seq),
+            }
+        }
+        out
+    }
+
+    /// Forgets what was removed at or before a commit, and the versions up to it.
+    pub fn purge(&mut self, removed_through: u64) {
+        self.past_segments.retain(|(_, removed, _)| *removed > removed_through);
+        self.past_deltas.retain(|(removed, _)| *removed > removed_through);
+        self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
+    }
+
+    fn put(&mut self, entity: Entity, at: u64) {
+        match entity {
+            Entity::Database(x) => drop(self.databases.insert(x.id, Arc::new(x))),
+            Entity::Collection(x) => drop(self.collections.insert(x.id, Arc::new(*x))),
+            Entity::Partition(x) => drop(self.partitions.insert(x.id, Arc::new(x))),
+            Entity::Segment(x) => drop(self.segments.insert(x.id, (at, Arc::new(*x)))),
+            Entity::DeltaFile(x) => drop(self.deltas.insert(x.id, Arc::new(x))),
+            Entity::Alias(x) => drop(self.aliases.insert(Alias::key(x.database, &x.name), Arc::new(x))),
+            Entity::Log(x) => drop(self.logs.insert(x.id().to_string(), x)),
+        }
+    }
+
+    fn remember(&mut self, entity: &Entity, added: u64, removed: u64) {
+        match entity {
+            Entity::Segment(x) => self.past_segments.push((added, removed, Arc::new((**x).clone()))),
+            Entity::DeltaFile(x) => self.past_deltas.push((removed, Arc::new(x.clone()))),
+            _ => {}
+        }
+    }
+
+    fn retire(&mut self, kind: EntityKind, key: &str, at: u64) {
+        let id: i64 = key.parse().unwrap_or(0);
+        match kind {
+            EntityKind::Database => drop(self.databases.remove(&DatabaseId(id))),
+            EntityKind::Collection => drop(self.collections.remove(&CollectionId(id))),
+            EntityKind::Partition => drop(self.partitions.remove(&PartitionId(id))),
+            EntityKind::Segment => {
+                if let Some((added, segment)) = self.segments.remove(&SegmentId(id)) {
+                    self.past_segments.push((added, at, segment));
+                }
+            }
+            EntityKind::DeltaFile => {
+                if let Some(delta) = self.deltas.remove(&SegmentId(id)) {
+                    self.past_deltas.push((at, delta));
+                }
+            }
+            EntityKind::Alias => drop(self.aliases.remove(key)),
+            EntityKind::Log => drop(self.logs.remove(key)),
+        }
+    }
+}
+
+/// Look-ups.
+impl Snapshot {
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.values().find(|d| d.name == name)
+    }
+
+    pub fn database_by_id(&self, id: DatabaseId) -> Option<&Arc<Database>> {
+        self.databases.get(&id)
+    }
+
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.databases.values()
+    }
+
+    pub fn collection(&self, id: CollectionId) -> Option<&Arc<Collection>> {
+        self.collections.get(&id)
+    }
+
+    pub fn collections(&self) -> impl Iterator<Item = &Arc<Collection>> {
+        self.collections.values()
+    }
+
+    pub fn collections_of(&self, database: DatabaseId) -> impl Iterator<Item = &Arc<Collection>> {
+        self.collections.values().filter(move |c| c.database == database)
+    }
+
+    /// A collection by its own name, not by an alias.
+    pub fn collection_named(&self, database: DatabaseId, name: &str) -> Option<&Arc<Collection>> {
+        self.collections_of(database).find(|c| c.name == name)
+    }
+
+    pub fn alias(&self, database: DatabaseId, name: &str) -> Option<&Arc<Alias>> {
+        self.aliases.get(&Alias::key(database, name))
+    }
+
+    pub fn aliases_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<Alias>> {
+        self.aliases.values().filter(move |a| a.collection == collection)
+    }
+
+    pub fn aliases_in(&self, database: DatabaseId) -> impl Iterator<Item = &Arc<Alias>> {
+        self.aliases.values().filter(move |a| a.database == database)
+    }
+
+    /// A collection by name or alias.
+    pub fn resolve(&self, database: DatabaseId, name: &str) -> Option<&Arc<Collection>> {
+        self.collection_named(database, name)
+            .or_else(|| self.alias(database, name).and_then(|a| self.collections.get(&a.collection)))
+    }
+
+    pub fn partition(&self, id: PartitionId) -> Option<&Arc<Partition>> {
+        self.partitions.get(&id)
+    }
+
+    /// The partitions of a collection, oldest first.
+    pub fn partitions_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<Partition>> {
+        self.partitions.values().filter(move |p| p.collection == collection)
+    }
+
+    pub fn partition_named(&self, collection: CollectionId, name: &str) -> Option<&Arc<Partition>> {
+        self.partitions_of(collection).find(|p| p.name == name)
+    }
+
+    pub fn segment(&self, id: SegmentId) -> Option<&Arc<Segment>> {
+        self.segments.get(&id).map(|(_, s)| s)
+    }
+
+    pub fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments.values().map(|(_, s)| s)
+    }
+
+    pub fn segments_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments().filter(move |s| s.collection == collection)
+    }
+
+    pub fn deltas(&self) -> impl Iterator<Item = &Arc<DeltaFile>> {
+        self.deltas.values()
+    }
+
+    pub fn deltas_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<DeltaFile>> {
+        self.deltas.values().filter(move |d| d.collection == collection)
+    }
+
+    pub fn logs(&self) -> impl Iterator<Item = &LogEntry> {
+        self.logs.values()
+    }
+
+    /// Whether a version is in this snapshot's history, so that what came after it is known.
+    pub fn knows(&self, version: Version) -> bool {
+        self.history.contains(&version)
+    }
+
+    /// Segments with rows that were not in files at `version`: origin flush, added after it. Those that a merge
+    /// has replaced since are in, for the merge made no new rows. A segment that got a new version (a delete
+    /// file, an index) counts from when it was first added.
+    pub fn flushed_since(&self, version: Version, collection: CollectionId) -> Vec<Arc<Segment>> {
+        let mut first: BTreeMap<SegmentId, (u64, u64, Arc<Segment>)> = BTreeMap::new();
+        let live = self.segments.values().map(|(added, s)| (*added, u64::MAX, s));
+        let past = self.past_segments.iter().map(|(added, removed, s)| (*added, *removed, s));
+        for (added, removed, segment) in live.chain(past) {
+            if segment.collection != collection || segment.origin != Origin::Flush {
+                continue;
+            }
+            let entry = first.entry(segment.id).or_insert((added, removed, Arc::clone(segment)));
+            // The oldest version says when the rows came; the newest describes the files.
+            entry.0 = entry.0.min(added);
+            if removed > entry.1 {
+                entry.1 = removed;
+                entry.2 = Arc::clone(segment);
+            }
+        }
+        first.into_values().filter(|(added, _, _)| *added > version.commit_seq).map(|(_, _, s)| s).collect()
+    }
+
+    /// Files that rows removed at or before a commit name and no newer row does.
+    pub fn files_removed_through(&self, commit: u64) -> Vec<FileRef> {
+        let mut kept: std::collections::HashSet<&str> = std::collections::HashSet::new();
+        let live = self.segments.values().map(|(_, s)| s);
+        let recent = self.past_segments.iter().filter(|(_, removed, _)| *removed > commit).map(|(_, _, s)| s);
+        kept.extend(live.chain(recent).flat_map(|s| s.all_files()).map(|f| f.path.as_str()));
+        kept.extend(self.deltas.values().map(|d| d.file.path.as_str()));
+        let mut out: Vec<FileRef> = Vec::new();
+        for (_, removed, segment) in &self.past_segments {
+            if *removed <= commit {
+                out.extend(segment.all_files().filter(|f| !kept.contains(f.path.as_str())).cloned());
+            }
+        }
+        let deltas = self.past_deltas.iter().filter(|(removed, _)| *removed <= commit).map(|(_, d)| d);
+        out.extend(deltas.map(|d| d.file.clone()).filter(|f| !kept.contains(f.path.as_str())));
+        out.sort_by(|a, b| a.path.cmp(&b.path));
+        out.dedup();
+        out
+    }
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.version, self.epoch, self.rows()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Snapshot {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Snapshot, D::Error> {
+        let (version, epoch, rows) = Deserialize::deserialize(deserializer)?;
+        Ok(Snapshot::from_rows(version, epoch, rows))
+    }
+}

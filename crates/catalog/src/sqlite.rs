@@ -1,0 +1,253 @@
+//! The catalog in one SQLite file: for one host. WAL mode, `synchronous = FULL`.
+
+use crate::catalog::*;
+use crate::model::EntityKind;
+use crate::snapshot::{Change, Row, Snapshot};
+use crate::{Error, Kind, Result};
+use async_trait::async_trait;
+use mishards_types::{Epoch, Incarnation, Version};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const FORMAT: i64 = 1;
+
+/// See [`Catalog`].
+#[derive(Clone)]
+pub struct Sqlite {
+    path: PathBuf,
+    connection: Arc<Mutex<Connection>>,
+}
+
+fn fail(e: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::*;
+    let kind = match e.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => Kind::Corrupt,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, format!("sqlite: {e}"))
+}
+
+fn corrupt(e: serde_json::Error) -> Error {
+    Error::new(Kind::Corrupt, format!("sqlite: a row cannot be read: {e}"))
+}
+
+impl Sqlite {
+    /// Opens the file, making it when it is not there.
+    pub fn open(path: &Path) -> Result<Sqlite> {
+        let connection = Connection::open(path).map_err(fail)?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(fail)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+        Ok(Sqlite { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` in one immediate transaction on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let connection = Arc::clone(&self.connection);
+        let task = move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+            let out = work(&tx)?;
+            // A failed COMMIT may have reached the disk: the caller settles it by reading the commit id.
+            tx.commit().map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: commit: {e}")))?;
+            Ok(out)
+        };
+        tokio::task::spawn_blocking(task)
+            .await
+            .map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: {e}")))?
+    }
+}
+
+fn read_lease(tx: &Transaction) -> Result<Lease> {
+    let sql = "select epoch, incarnation, counter, commit_seq, commit_id from mishards_lease where id = 1";
+    tx.query_row(sql, [], |row| {
+        let int = |i| row.get::<_, i64>(i).map(|v| v as u64);
+        Ok(Lease {
+            epoch: Epoch(int(0)?),
+            incarnation: Incarnation(int(1)?),
+            counter: int(2)?,
+            version: Version { commit_seq: int(3)?, commit_id: int(4)? },
+        })
+    })
+    .map_err(fail)
+}
+
+fn fenced(tx: &Transaction) -> Error {
+    match read_lease(tx) {
+        Ok(l) => Error::new(Kind::Fenced, format!("the lease is held by epoch {} incarnation {} at {}", l.epoch, l.incarnation, l.version)),
+        Err(e) => e,
+    }
+}
+
+fn apply(tx: &Transaction, changes: &[Change], at: u64) -> Result<()> {
+    let retire = |kind: EntityKind, key: &str| {
+        let sql = format!("update {} set removed_at = ?1 where id = ?2 and removed_at is null", kind.table());
+        tx.prepare_cached(&sql).and_then(|mut s| s.execute(params![at as i64, key])).map_err(fail)
+    };
+    for change in changes {
+        match change {
+            Change::Remove(kind, key) => drop(retire(*kind, key)?),
+            Change::Put(entity) => {
+                retire(entity.kind(), &entity.key())?;
+                let sql = format!("insert into {} (id, added_at, body) values (?1, ?2, ?3)", entity.kind().table());
+                let body = serde_json::to_string(entity).map_err(corrupt)?;
+                tx.prepare_cached(&sql)
+                    .and_then(|mut s| s.execute(params![entity.key(), at as i64, body]))
+                    .map_err(fail)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_rows(tx: &Transaction) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for kind in EntityKind::ALL {
+        let sql = format!("select added_at, removed_at, body from {}", kind.table());
+        let mut statement = tx.prepare(&sql).map_err(fail)?;
+        let mut found = statement.query([]).map_err(fail)?;
+        while let Some(row) = found.next().map_err(fail)? {
+            let body: String = row.get(2).map_err(fail)?;
+            rows.push(Row {
+                added_at: row.get::<_, i64>(0).map_err(fail)? as u64,
+                removed_at: row.get::<_, Option<i64>>(1).map_err(fail)?.map(|v| v as u64),
+                entity: serde_json::from_str(&body).map_err(corrupt)?,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+fn cluster_id(tx: &Transaction) -> Result<Option<String>> {
+    let exists: Option<i64> = tx
+        .query_row("select 1 from sqlite_master where name = 'mishards_meta'", [], |r| r.get(0))
+        .optional()
+        .map_err(fail)?;
+    if exists.is_none() {
+        return Ok(None);
+    }
+    let (format, id): (i64, String) = tx
+        .query_row("select format, cluster_id from mishards_meta", [], |r| Ok((r.get(0)?, r.get(1)?)))
+        .map_err(fail)?;
+    if format > FORMAT {
+        return Err(Error::new(
+            Kind::NewerFormat,
+            format!("sqlite: the catalog has format {format}, this version reads up to {FORMAT}: use a newer mishards"),
+        ));
+    }
+    Ok(Some(id))
+}
+
+#[async_trait]
+impl Catalog for Sqlite {
+    async fn migrate(&self, cluster: &str) -> Result<()> {
+        let cluster = cluster.to_owned();
+        self.run(move |tx| {
+            if cluster_id(tx)?.is_some() {
+                return Ok(());
+            }
+            tx.execute_batch(
+                "create table mishards_meta (format integer not null, cluster_id text not null);
+                 create table mishards_lease (id integer primary key, epoch integer not null, incarnation integer not null,
+                     counter integer not null, commit_seq integer not null, commit_id integer not null);
+                 insert into mishards_lease values (1, 0, 0, 0, 0, 0);",
+            )
+            .map_err(fail)?;
+            tx.execute("insert into mishards_meta values (?1, ?2)", params![FORMAT, cluster]).map_err(fail)?;
+            for kind in EntityKind::ALL {
+                let table = kind.table();
+                tx.execute_batch(&format!(
+                    "create table {table} (id text not null, added_at integer not null, removed_at integer, body text not null,
+                         primary key (id, added_at));
+                     create index {table}_removed on {table} (removed_at);"
+                ))
+                .map_err(fail)?;
+            }
+            apply(tx, &[Change::Put(default_database())], 0)
+        })
+        .await
+    }
+
+    async fn load(&self) -> Result<Option<Loaded>> {
+        self.run(|tx| {
+            let Some(cluster_id) = cluster_id(tx)? else { return Ok(None) };
+            let lease = read_lease(tx)?;
+            let snapshot = Snapshot::from_rows(lease.version, lease.epoch, read_rows(tx)?);
+            Ok(Some(Loaded { cluster_id, lease, snapshot }))
+        })
+        .await
+    }
+
+    async fn lease(&self) -> Result<Lease> {
+        self.run(read_lease).await
+    }
+
+    async fn take_over(&self, takeover: &Takeover) -> Result<Lease> {
+        let takeover = takeover.clone();
+        self.run(move |tx| {
+            if read_lease(tx)? != takeover.seen {
+                return Err(fenced(tx));
+            }
+            let lease = takeover.next_lease();
+            apply(tx, &takeover.changes(), lease.version.commit_seq)?;
+            let sql = "update mishards_lease set epoch = ?1, incarnation = ?2, counter = ?3, commit_seq = ?4, commit_id = ?5 where id = 1";
+            let v = lease.version;
+            let values = params![lease.epoch.0 as i64, lease.incarnation.0 as i64, lease.counter as i64, v.commit_seq as i64, v.commit_id as i64];
+            tx.execute(sql, values).map_err(fail)?;
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<u64> {
+        self.run(move |tx| {
+            let sql = "update mishards_lease set counter = counter + 1 where id = 1 and epoch = ?1 and incarnation = ?2";
+            match tx.execute(sql, params![epoch.0 as i64, incarnation.0 as i64]).map_err(fail)? {
+                1 => Ok(read_lease(tx)?.counter),
+                _ => Err(fenced(tx)),
+            }
+        })
+        .await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<()> {
+        let c = commit.clone();
+        self.run(move |tx| {
+            apply(tx, &c.changes, c.next.commit_seq)?;
+            // Last, so that the row is held for the shortest time; and it must change exactly one row.
+            let sql = "update mishards_lease set commit_seq = ?1, commit_id = ?2
+                       where id = 1 and epoch = ?3 and incarnation = ?4 and commit_seq = ?5 and commit_id = ?6";
+            let values = [c.next.commit_seq, c.next.commit_id, c.epoch.0, c.incarnation.0, c.base.commit_seq, c.base.commit_id];
+            match tx.execute(sql, rusqlite::params_from_iter(values.map(|v| v as i64))).map_err(fail)? {
+                1 => Ok(()),
+                _ => Err(fenced(tx)),
+            }
+        })
+        .await
+    }
+
+    async fn outcome(&self, commit: &Commit) -> Result<Outcome> {
+        let commit = commit.clone();
+        self.run(move |tx| Ok(commit.outcome_under(&read_lease(tx)?))).await
+    }
+
+    async fn purge(&self, removed_through: u64) -> Result<()> {
+        self.run(move |tx| {
+            for kind in EntityKind::ALL {
+                let sql = format!("delete from {} where removed_at <= ?1", kind.table());
+                tx.execute(&sql, params![removed_through as i64]).map_err(fail)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,162 @@
+//! A directory of the local file system (or a mounted network file system).
+
+use crate::storage::check_path;
+use crate::{Entry, Error, Result, Sink, Storage};
+use bytes::Bytes;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// File systems on which a lock on a file says nothing about other hosts (`statfs` magic numbers, linux/magic.h).
+const NETWORK_FS: [i64; 8] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x517b, 0x0102_1997, 0x0bd0_0bd0, 0x00c3_6400, 0x6573_5546];
+
+/// See [`Storage`].
+pub struct LocalDir {
+    root: PathBuf,
+}
+
+impl LocalDir {
+    /// Opens `root`, making it when it is not there.
+    pub fn open(root: impl Into<PathBuf>) -> Result<LocalDir> {
+        let root = root.into();
+        fs::create_dir_all(&root).map_err(|e| Error::io("create directory", &root.to_string_lossy(), e))?;
+        Ok(LocalDir { root })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the directory is on a local file system, so that a lock held by a process proves which
+    /// processes live. Unknown counts as not local.
+    pub fn is_local(&self) -> bool {
+        let Ok(path) = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes()) else { return false };
+        let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+        // SAFETY: `path` is a NUL-terminated string and `stat` a writable statfs that outlives the call.
+        let rc = unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) };
+        // SAFETY: zeroed is a valid statfs, whatever the call wrote.
+        rc == 0 && !NETWORK_FS.contains(&(unsafe { stat.assume_init() }.f_type as i64))
+    }
+
+    fn full(&self, op: &'static str, path: &str) -> Result<PathBuf> {
+        check_path(op, path)?;
+        Ok(self.root.join(path))
+    }
+
+    /// Makes the parents of `full` and every new entry on the way durable.
+    fn make_parents(&self, path: &str, full: &Path) -> Result<()> {
+        let parent = full.parent().unwrap_or(&self.root);
+        if parent.is_dir() {
+            return Ok(());
+        }
+        let mut missing: Vec<&Path> = parent.ancestors().take_while(|p| !p.is_dir()).collect();
+        missing.reverse();
+        for dir in missing {
+            match fs::create_dir(dir) {
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create directory", path, e)),
+                _ => sync_dir(path, dir.parent().unwrap_or(&self.root))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sync_dir(path: &str, dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync directory of", path, e))
+}
+
+impl Storage for LocalDir {
+    fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
+        let full = self.full("create", path)?;
+        self.make_parents(path, &full)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&full)
+            .map_err(|e| Error::io("create", path, e))?;
+        sync_dir(path, full.parent().unwrap_or(&self.root))?;
+        Ok(Box::new(FileSink { file, path: path.to_owned() }))
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let full = self.full("replace", path)?;
+        self.make_parents(path, &full)?;
+        let mut temporary = full.clone().into_os_string();
+        temporary.push(".new");
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            #[expect(clippy::disallowed_methods, reason = "the one place that writes over: see Storage::replace")]
+            fs::rename(&temporary, &full)
+        };
+        write().map_err(|e| Error::io("replace", path, e))?;
+        sync_dir(path, full.parent().unwrap_or(&self.root))
+    }
+
+    fn read(&self, path: &str) -> Result<Bytes> {
+        let full = self.full("read", path)?;
+        let mut bytes = Vec::new();
+        File::open(full).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|e| Error::io("read", path, e))?;
+        Ok(bytes.into())
+    }
+
+    fn map(&self, path: &str) -> Result<Bytes> {
+        let full = self.full("map", path)?;
+        let file = File::open(full).map_err(|e| Error::io("map", path, e))?;
+        if file.metadata().map_err(|e| Error::io("map", path, e))?.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        // SAFETY: files are written once and never changed or truncated after they are published (invariant 3),
+        // and an unlinked file on a local file system stays readable through its map.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
+        Ok(Bytes::from_owner(map))
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+        let full = self.full("list", dir)?;
+        let fail = |e| Error::io("list", dir, e);
+        let entries = match fs::read_dir(full) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(fail(e)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(fail(e)),
+            };
+            if meta.is_file() {
+                found.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), bytes: meta.len() });
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        let full = self.full("remove", path)?;
+        match fs::remove_file(full) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct FileSink {
+    file: File,
+    path: String,
+}
+
+impl Sink for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+}

@@ -1,0 +1,30 @@
+//! The fence: a file in each log's directory that is empty while its writer may acknowledge. A successor
+//! fills it before it opens the log. A writer opens it anew after each fsync: empty proves that the fsync
+//! came before the successor's replay (invariant 1).
+
+use crate::Result;
+use mishards_storage::{Kind, Storage};
+use mishards_types::LogId;
+
+fn path(log: LogId) -> String {
+    format!("log/{log}/fence")
+}
+
+/// Makes the empty fence of a new log.
+pub fn make_fence(storage: &dyn Storage, log: LogId) -> Result<()> {
+    Ok(storage.put(&path(log), &[])?)
+}
+
+/// Fills the fence of `log`: its writer acknowledges nothing that is not durable by now.
+pub fn set_fence(storage: &dyn Storage, log: LogId, successor: LogId) -> Result<()> {
+    Ok(storage.replace(&path(log), successor.to_string().as_bytes())?)
+}
+
+/// Whether a successor has fenced `log`. A fence that is gone counts as set.
+pub fn is_fenced(storage: &dyn Storage, log: LogId) -> Result<bool> {
+    match storage.read(&path(log)) {
+        Ok(bytes) => Ok(!bytes.is_empty()),
+        Err(e) if e.kind == Kind::NotFound => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,158 @@
+//! Reads a log back: every record up to its end, telling a torn tail from damage to acknowledged records.
+//!
+//! One group is in flight at a time, so a valid group proves that all before it were durable. A bad spot with
+//! a valid group after it is therefore corruption; a bad spot with nothing valid after it is a torn tail.
+
+use crate::format::{self, ALIGN, FILE_HEADER, FLAG_SWITCH, FileHeader};
+use crate::{Error, Head, Position, Predecessor, Record, Result};
+use bytes::Bytes;
+use mishards_storage::{Kind, Storage};
+use mishards_types::{LogId, Sequence, Timestamp};
+
+/// A log that was read.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// The first record, when the log has one. A log without a head served nothing.
+    pub head: Option<Head>,
+    /// The first byte after the last valid group.
+    pub end: Position,
+    /// The last sequence and timestamp found.
+    pub last: Sequence,
+    pub last_timestamp: Timestamp,
+    /// The records of the last group that has any, for its successor to carry over.
+    pub last_group: Vec<Record>,
+    /// Bytes of a torn tail that were left out.
+    pub torn: u64,
+    /// For each file, its number, size and the last sequence in it.
+    pub files: Vec<(u64, u64, Sequence)>,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scan {
+    /// The recorded end of this log, when a successor has fixed one: nothing after it is looked at.
+    pub end: Option<Position>,
+}
+
+/// Reads a log from its first retained file, handing each record to `visit` in order (the head is not handed
+/// over; carried copies are, with their original sequences).
+pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn FnMut(Record)) -> Result<Log> {
+    let dir = format!("log/{log}");
+    let mut files: Vec<u64> = storage.list(&dir)?.iter().filter_map(|e| e.name.parse().ok()).collect();
+    files.sort_unstable();
+    let mut out = Log::default();
+    let Some(&first) = files.first() else { return Ok(out) };
+    let mut file = first;
+    loop {
+        let bytes = match storage.read(&format::file_name(log, file)) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind == Kind::NotFound && files.last().is_none_or(|last| *last < file) => return Ok(out),
+            Err(e) if e.kind == Kind::NotFound => return Err(Error::MissingFile { log, file }),
+            Err(e) => return Err(e.into()),
+        };
+        let limit = match scan.end {
+            Some(end) if file > end.file => return Ok(out),
+            Some(end) if file == end.file => (end.offset as usize).min(bytes.len()),
+            _ => bytes.len(),
+        };
+        let later = files.iter().copied().filter(|f| *f > file).collect::<Vec<_>>();
+        let reader = FileReader { storage, log, file, bytes: bytes.slice(..limit), later };
+        let switched = reader.read(&mut out, visit)?;
+        let size = bytes.len() as u64;
+        out.files.push((file, size, out.last));
+        if !switched {
+            return Ok(out);
+        }
+        file += 1;
+    }
+}
+
+struct FileReader<'a> {
+    storage: &'a dyn Storage,
+    log: LogId,
+    file: u64,
+    bytes: Bytes,
+    later: Vec<u64>,
+}
+
+impl FileReader<'_> {
+    /// Reads one file; true when its last group says that the log goes on in the next.
+    fn read(&self, out: &mut Log, visit: &mut dyn FnMut(Record)) -> Result<bool> {
+        match format::decode_file_header(&self.bytes) {
+            FileHeader::Valid { log, file } if log == self.log && file == self.file => {}
+            FileHeader::Newer(found) => return Err(Error::NewerFormat { log: self.log, found, known: format::FORMAT }),
+            _ => return self.stop(out, 0, "the file header is not valid"),
+        }
+        let mut at = FILE_HEADER;
+        out.end = Position { file: self.file, offset: at as u64 };
+        loop {
+            if at >= self.bytes.len() {
+                return self.at_end(out, at);
+            }
+            let Some(group) = format::decode_group(&self.bytes.slice(at..), self.log) else {
+                return self.stop(out, at, "a group's checksum does not match");
+            };
+            at += group.len;
+            out.end.offset = at as u64;
+            self.take(out, group.records, visit);
+            if group.flags & FLAG_SWITCH != 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The file ended between two groups: fine, unless a later file proves that more had been written.
+    fn at_end(&self, out: &mut Log, at: usize) -> Result<bool> {
+        if self.later_file_has_a_group() { self.stop(out, at, "groups are missing at the end of the file") } else { Ok(false) }
+    }
+
+    fn take(&self, out: &mut Log, records: Vec<Record>, visit: &mut dyn FnMut(Record)) {
+        let mut records = records.into_iter().peekable();
+        let starts_log = out.head.is_none() && self.file == 1 && out.last_group.is_empty();
+        if starts_log && let Some(record) = records.peek() {
+            if let Some(head) = Head::decode(&record.payload) {
+                out.last = record.sequence;
+                out.last_timestamp = record.timestamp;
+                out.last = head.predecessors.iter().map(|p: &Predecessor| p.last).max().unwrap_or(out.last).max(out.last);
+                out.head = Some(head);
+                records.next();
+            }
+        }
+        let records: Vec<Record> = records.collect();
+        for record in &records {
+            out.last = out.last.max(record.sequence);
+            out.last_timestamp = out.last_timestamp.max(record.timestamp);
+            visit(record.clone());
+        }
+        if !records.is_empty() {
+            out.last_group = records;
+        }
+    }
+
+    /// A bad spot at `at`: corruption if anything valid follows, else the torn tail of a group in flight.
+    fn stop(&self, out: &mut Log, at: usize, what: &'static str) -> Result<bool> {
+        let mut probe = at.next_multiple_of(ALIGN);
+        while probe + format::GROUP_HEADER <= self.bytes.len() {
+            if format::decode_group(&self.bytes.slice(probe..), self.log).is_some() {
+                return Err(self.corrupt(at, what));
+            }
+            probe += ALIGN;
+        }
+        if self.later_file_has_a_group() {
+            return Err(self.corrupt(at, what));
+        }
+        out.torn = (self.bytes.len() - at) as u64;
+        Ok(false)
+    }
+
+    fn corrupt(&self, at: usize, what: &'static str) -> Error {
+        Error::Corrupt { log: self.log, at: Position { file: self.file, offset: at as u64 }, what }
+    }
+
+    fn later_file_has_a_group(&self) -> bool {
+        self.later.iter().any(|file| {
+            let Ok(bytes) = self.storage.read(&format::file_name(self.log, *file)) else { return false };
+            bytes.len() > FILE_HEADER && format::decode_group(&bytes.slice(FILE_HEADER..), self.log).is_some()
+        })
+    }
+}

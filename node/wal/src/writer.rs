@@ -1,0 +1,159 @@
+//! Appends groups to a log: one in flight at a time, durable and unfenced before it is acknowledged.
+
+use crate::format::{self, FLAG_SWITCH, GROUP_LIMIT};
+use crate::{Error, Head, Position, Record, Result, is_fenced, make_fence};
+use bytes::Bytes;
+use mishards_storage::{Sink, Storage};
+use mishards_types::{LogId, Sequence, Timestamp};
+use std::sync::Arc;
+
+/// When to go on in a new file.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// A file that has reached this size is followed by another.
+    pub file_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { file_bytes: 256 << 20 }
+    }
+}
+
+/// The one writer of one log. Blocking; owned by one thread.
+pub struct LogWriter {
+    storage: Arc<dyn Storage>,
+    log: LogId,
+    options: Options,
+    sink: Box<dyn Sink>,
+    at: Position,
+    next: Sequence,
+    last: Timestamp,
+    dead: bool,
+    open_group: bool,
+    buffer: Vec<u8>,
+}
+
+impl LogWriter {
+    /// Makes the directory with its empty fence, the first file, and the head group: the head record, then
+    /// copies of `carried` (the last group that was found, with its own sequences). Durable on return.
+    ///
+    /// `next` is the sequence for the first new record; the head takes the one before the carried records, or
+    /// `next` when there are none.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        log: LogId,
+        options: Options,
+        head: &Head,
+        carried: &[Record],
+        last: Timestamp,
+    ) -> Result<LogWriter> {
+        make_fence(&*storage, log)?;
+        let sink = start_file(&*storage, log, 1)?;
+        let at = Position { file: 1, offset: format::FILE_HEADER as u64 };
+        let next = head.predecessors.iter().map(|p| p.last.0 + 1).max().unwrap_or(1);
+        let mut writer = LogWriter {
+            storage, log, options, sink, at,
+            next: Sequence(next), last, dead: false, open_group: false, buffer: Vec::new(),
+        };
+        // The head group is numbered from the first carried record, less one for the head itself, so that the
+        // copies keep their sequences.
+        let first = carried.first().map_or(next, |r| r.sequence.0).saturating_sub(1);
+        let mut records = vec![head.encode(Sequence(first), last)];
+        records.extend(carried.iter().cloned());
+        writer.write_group(Sequence(first), 0, &records)?;
+        Ok(writer)
+    }
+
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The end of the last durable group.
+    pub fn position(&self) -> Position {
+        self.at
+    }
+
+    /// The sequence that the next record will get.
+    pub fn next_sequence(&self) -> Sequence {
+        self.next
+    }
+
+    /// The timestamp of the last record.
+    pub fn last_timestamp(&self) -> Timestamp {
+        self.last
+    }
+
+    /// Appends `payloads` as one group, in order, with timestamps above the last one and at or above the wall
+    /// clock. Returns the records once they are durable and the fence was still empty afterwards. After any
+    /// error the log is dead, except [`Error::TooLarge`], which changes nothing.
+    pub fn append(&mut self, payloads: Vec<Bytes>, unix_ms: u64) -> Result<Vec<Record>> {
+        self.check_alive()?;
+        let bytes = payloads.iter().map(|p| p.len() + 16).sum();
+        if bytes > GROUP_LIMIT {
+            return Err(Error::TooLarge { bytes, limit: GROUP_LIMIT });
+        }
+        let mut records = Vec::with_capacity(payloads.len());
+        for (i, payload) in payloads.into_iter().enumerate() {
+            self.last = self.last.next(unix_ms);
+            records.push(Record { sequence: Sequence(self.next.0 + i as u64), timestamp: self.last, payload });
+        }
+        let full = self.at.offset >= self.options.file_bytes;
+        let flags = if full { FLAG_SWITCH } else { 0 };
+        let first = self.next;
+        self.next = Sequence(first.0 + records.len() as u64);
+        self.write_group(first, flags, &records)?;
+        self.open_group = !records.is_empty();
+        if full {
+            self.switch()?;
+        }
+        Ok(records)
+    }
+
+    /// Writes an empty group after the last one, so that damage to that one is found as damage. Called when the
+    /// writer has been idle for a moment; does nothing when there is nothing to close.
+    pub fn close_group(&mut self) -> Result<()> {
+        self.check_alive()?;
+        if self.open_group {
+            self.write_group(self.next, 0, &[])?;
+            self.open_group = false;
+        }
+        Ok(())
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if self.dead { Err(Error::Dead { log: self.log }) } else { Ok(()) }
+    }
+
+    fn write_group(&mut self, first: Sequence, flags: u32, records: &[Record]) -> Result<()> {
+        self.dead = true;
+        self.buffer.clear();
+        format::encode_group(&mut self.buffer, self.log, first, flags, records);
+        self.sink.write(&self.buffer)?;
+        self.sink.sync()?;
+        if is_fenced(&*self.storage, self.log)? {
+            return Err(Error::Fenced { log: self.log });
+        }
+        self.at.offset += self.buffer.len() as u64;
+        self.buffer.shrink_to(1 << 20);
+        self.dead = false;
+        Ok(())
+    }
+
+    fn switch(&mut self) -> Result<()> {
+        self.dead = true;
+        let file = self.at.file + 1;
+        self.sink = start_file(&*self.storage, self.log, file)?;
+        self.at = Position { file, offset: format::FILE_HEADER as u64 };
+        self.open_group = false;
+        self.dead = false;
+        Ok(())
+    }
+}
+
+fn start_file(storage: &dyn Storage, log: LogId, file: u64) -> Result<Box<dyn Sink>> {
+    let mut sink = storage.create(&format::file_name(log, file))?;
+    sink.write(&format::encode_file_header(log, file))?;
+    sink.sync()?;
+    Ok(sink)
+}

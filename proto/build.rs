@@ -1,0 +1,61 @@
+//! Compiles every `.proto` file under `milvus/` and `node/` into Rust, with no protoc on the machine.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut files = Vec::new();
+    for dir in ["milvus", "node"] {
+        println!("cargo::rerun-if-changed={dir}");
+        files.extend(proto_files(Path::new(dir))?);
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+
+    // Files are named from the crate's root, so `import "milvus/common.proto"` is how one refers to another.
+    let set = protox::compile(&files, ["."])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    write(&out.join("descriptor.bin"), &set.encode_to_vec())?;
+
+    // A call of the public service is named Connect, which the client's own `connect` would hide: make clients
+    // with `new` from a channel.
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .build_transport(false)
+        .btree_map(".")
+        .compile_fds(set)?;
+
+    // `src/lib.rs` includes the package of `node/` even when that folder has no file yet.
+    let node = out.join("mishards.node.v1.rs");
+    if !node.exists() {
+        write(&node, b"")?;
+    }
+    Ok(())
+}
+
+/// The `.proto` files of a folder, in order of name; none when the folder is missing.
+fn proto_files(dir: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "proto") {
+                println!("cargo::rerun-if-changed={}", path.display());
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build product, not a file of the store"
+)]
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    fs::write(path, bytes)
+}
