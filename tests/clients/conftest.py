@@ -1,5 +1,6 @@
 """Fixtures of the client tests: the servers under test, a client, and names that clean up after themselves."""
 
+import logging
 import re
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pymilvus import MilvusClient
 
 DEPLOYMENTS = {"standalone": Server, "cluster": Cluster}
 CONNECT_WITHIN = 10
+
+# pymilvus logs each error that it raises; here most of them are expected.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,7 @@
 //! The vocabulary that routers and nodes share: ids, schema, values, metrics, timestamps, ordered hits,
 //! and the one error that reaches a client. No I/O and no async.
 
+mod bitmap;
 mod checksum;
 mod clock;
 mod error;
@@ -16,6 +17,7 @@ mod value;
 
 pub mod limits;
 
+pub use bitmap::Bitmap;
 pub use checksum::checksum;
 pub use clock::{Clock, Entropy};
 pub use error::{Code, Error, Result};

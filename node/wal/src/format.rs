@@ -7,7 +7,10 @@ use mishards_types::{Epoch, Incarnation, LogId, Sequence, Timestamp, checksum};
 pub const FORMAT: u32 = 1;
 pub const FILE_HEADER: usize = 64;
 pub const GROUP_HEADER: usize = 40;
+/// The most bytes of records in one appended group.
 pub const GROUP_LIMIT: usize = 512 << 20;
+/// What a head group may have on top: the head beside a copy of the largest group.
+pub const HEAD_ROOM: usize = 1 << 20;
 pub const ALIGN: usize = 8;
 const FILE_MAGIC: &[u8; 8] = b"MSHLOG\r\n";
 const GROUP_MAGIC: u32 = 0x5047_534d; // "MSGP"
@@ -20,13 +23,17 @@ pub fn file_name(log: LogId, file: u64) -> String {
     format!("log/{log}/{file:010}")
 }
 
-pub fn encode_file_header(log: LogId, file: u64) -> [u8; FILE_HEADER] {
+/// `first` is the sequence of the record that comes next, `after` the timestamp of the last one before, so that
+/// a log goes on above both when all its earlier files are dropped.
+pub fn encode_file_header(log: LogId, file: u64, first: Sequence, after: Timestamp) -> [u8; FILE_HEADER] {
     let mut out = [0u8; FILE_HEADER];
     out[..8].copy_from_slice(FILE_MAGIC);
     out[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     out[16..24].copy_from_slice(&log.epoch.0.to_le_bytes());
     out[24..32].copy_from_slice(&log.incarnation.0.to_le_bytes());
     out[32..40].copy_from_slice(&file.to_le_bytes());
+    out[40..48].copy_from_slice(&first.0.to_le_bytes());
+    out[48..56].copy_from_slice(&after.0.to_le_bytes());
     let sum = checksum(&out[..56]);
     out[56..].copy_from_slice(&sum.to_le_bytes());
     out
@@ -34,7 +41,7 @@ pub fn encode_file_header(log: LogId, file: u64) -> [u8; FILE_HEADER] {
 
 /// What a file header says, or why it says nothing.
 pub enum FileHeader {
-    Valid { log: LogId, file: u64 },
+    Valid { log: LogId, file: u64, first: Sequence, after: Timestamp },
     Newer(u32),
     Bad,
 }
@@ -48,7 +55,8 @@ pub fn decode_file_header(bytes: &[u8]) -> FileHeader {
         return FileHeader::Newer(format);
     }
     let log = LogId { epoch: Epoch(u64_at(bytes, 16)), incarnation: Incarnation(u64_at(bytes, 24)) };
-    FileHeader::Valid { log, file: u64_at(bytes, 32) }
+    let (first, after) = (Sequence(u64_at(bytes, 40)), Timestamp(u64_at(bytes, 48)));
+    FileHeader::Valid { log, file: u64_at(bytes, 32), first, after }
 }
 
 /// A decoded group.
@@ -83,6 +91,11 @@ pub fn encode_group(out: &mut Vec<u8>, log: LogId, first: Sequence, flags: u32, 
     header[32..40].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// Bytes of a group's body.
+pub fn body_len(records: &[Record]) -> usize {
+    records.iter().map(|r| RECORD_HEADER + r.payload.len()).sum()
+}
+
 /// Over the header without its checksum, then the body and padding.
 fn group_checksum(group: &[u8]) -> u64 {
     checksum(&group[..32]) ^ checksum(&group[GROUP_HEADER..]).rotate_left(32)
@@ -95,7 +108,7 @@ pub fn decode_group(bytes: &Bytes, log: LogId) -> Option<Group> {
     }
     let body = u32_at(bytes, 8) as usize;
     let len = (GROUP_HEADER + body).next_multiple_of(ALIGN);
-    if body > GROUP_LIMIT || len > bytes.len() || u64_at(bytes, 24) != log.epoch.0 ^ log.incarnation.0 {
+    if body > GROUP_LIMIT + HEAD_ROOM || len > bytes.len() || u64_at(bytes, 24) != log.epoch.0 ^ log.incarnation.0 {
         return None;
     }
     if group_checksum(&bytes[..len]) != u64_at(bytes, 32) {
@@ -132,4 +145,22 @@ pub fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A successor carries the last group over, beside its head: also the largest that can be appended.
+    #[test]
+    fn the_largest_group_can_be_carried() {
+        let log = LogId { epoch: Epoch(1), incarnation: Incarnation(1) };
+        for (more, readable) in [(HEAD_ROOM, true), (HEAD_ROOM + 1, false)] {
+            let payload = Bytes::from(vec![0; GROUP_LIMIT + more - RECORD_HEADER]);
+            let record = Record { sequence: Sequence(1), timestamp: Timestamp(1), payload };
+            let mut out = Vec::with_capacity(GROUP_LIMIT + more + 64);
+            encode_group(&mut out, log, Sequence(1), 0, std::slice::from_ref(&record));
+            assert_eq!(decode_group(&out.into(), log).is_some(), readable);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Reads a log back: every record up to its end, telling a torn tail from damage to acknowledged records.
 //!
-//! One group is in flight at a time, so a valid group proves that all before it were durable. A bad spot with
-//! a valid group after it is therefore corruption; a bad spot with nothing valid after it is a torn tail.
+//! One group is in flight at a time, so a valid group proves that all before it were durable, and a file proves
+//! the same of the files before it. A bad spot with one of them after it is therefore corruption; a bad spot with
+//! nothing after it is a torn tail.
 
 use crate::format::{self, ALIGN, FILE_HEADER, FLAG_SWITCH, FileHeader};
 use crate::{Error, Head, Position, Predecessor, Record, Result};
@@ -16,7 +17,10 @@ pub struct Log {
     pub head: Option<Head>,
     /// The first byte after the last valid group.
     pub end: Position,
-    /// The last sequence and timestamp found.
+    /// Where the first retained file begins: what came before must be covered by the watermarks, or a file that
+    /// was still needed is gone.
+    pub first: Sequence,
+    /// The last sequence and timestamp found, those of dropped files included.
     pub last: Sequence,
     pub last_timestamp: Timestamp,
     /// The records of the last group that has any, for its successor to carry over.
@@ -39,25 +43,29 @@ pub struct Scan {
 pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn FnMut(Record)) -> Result<Log> {
     let dir = format!("log/{log}");
     let mut files: Vec<u64> = storage.list(&dir)?.iter().filter_map(|e| e.name.parse().ok()).collect();
+    // Files behind a recorded end never happened, whatever is in them.
+    files.retain(|file| scan.end.is_none_or(|end| *file <= end.file));
     files.sort_unstable();
     let mut out = Log::default();
+    let mut expected = None;
     let Some(&first) = files.first() else { return Ok(out) };
     let mut file = first;
     loop {
+        if files.last().is_none_or(|last| *last < file) {
+            return Ok(out);
+        }
         let bytes = match storage.read(&format::file_name(log, file)) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind == Kind::NotFound && files.last().is_none_or(|last| *last < file) => return Ok(out),
             Err(e) if e.kind == Kind::NotFound => return Err(Error::MissingFile { log, file }),
             Err(e) => return Err(e.into()),
         };
         let limit = match scan.end {
-            Some(end) if file > end.file => return Ok(out),
             Some(end) if file == end.file => (end.offset as usize).min(bytes.len()),
             _ => bytes.len(),
         };
-        let later = files.iter().copied().filter(|f| *f > file).collect::<Vec<_>>();
-        let reader = FileReader { storage, log, file, bytes: bytes.slice(..limit), later };
-        let switched = reader.read(&mut out, visit)?;
+        let followed = files.last().is_some_and(|last| *last > file);
+        let reader = FileReader { log, file, bytes: bytes.slice(..limit), followed };
+        let switched = reader.read(&mut out, &mut expected, visit)?;
         let size = bytes.len() as u64;
         out.files.push((file, size, out.last));
         if !switched {
@@ -67,19 +75,24 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
     }
 }
 
-struct FileReader<'a> {
-    storage: &'a dyn Storage,
+struct FileReader {
     log: LogId,
     file: u64,
     bytes: Bytes,
-    later: Vec<u64>,
+    /// Whether a later file is there. It was made after this one's last group was durable.
+    followed: bool,
 }
 
-impl FileReader<'_> {
-    /// Reads one file; true when its last group says that the log goes on in the next.
-    fn read(&self, out: &mut Log, visit: &mut dyn FnMut(Record)) -> Result<bool> {
+impl FileReader {
+    /// Reads one file; true when its last group says that the log goes on in the next. `expected` is the
+    /// sequence of the next record, once a file was begun.
+    fn read(&self, out: &mut Log, expected: &mut Option<u64>, visit: &mut dyn FnMut(Record)) -> Result<bool> {
         match format::decode_file_header(&self.bytes) {
-            FileHeader::Valid { log, file } if log == self.log && file == self.file => {}
+            FileHeader::Valid { log, file, first, after } if log == self.log && file == self.file => {
+                self.begin(out, expected, first, after)?;
+            }
+            // No torn write makes a whole header of another file.
+            FileHeader::Valid { .. } => return Err(self.corrupt(0, "the file is another log's, or has another number")),
             FileHeader::Newer(found) => return Err(Error::NewerFormat { log: self.log, found, known: format::FORMAT }),
             _ => return self.stop(out, 0, "the file header is not valid"),
         }
@@ -87,23 +100,44 @@ impl FileReader<'_> {
         out.end = Position { file: self.file, offset: at as u64 };
         loop {
             if at >= self.bytes.len() {
-                return self.at_end(out, at);
+                return self.at_end(at);
             }
             let Some(group) = format::decode_group(&self.bytes.slice(at..), self.log) else {
                 return self.stop(out, at, "a group's checksum does not match");
             };
+            if expected.is_some_and(|expected| expected != group.first.0) {
+                return Err(self.corrupt(at, "the records before this group are missing"));
+            }
             at += group.len;
             out.end.offset = at as u64;
             self.take(out, group.records, visit);
+            *expected = Some(out.last.0.saturating_add(1));
             if group.flags & FLAG_SWITCH != 0 {
                 return Ok(true);
             }
         }
     }
 
+    /// Takes over what the file's header says of the files before it.
+    fn begin(&self, out: &mut Log, expected: &mut Option<u64>, first: Sequence, after: Timestamp) -> Result<()> {
+        match expected {
+            Some(expected) if *expected != first.0 => {
+                return Err(self.corrupt(0, "the file does not go on where the one before it ended"));
+            }
+            Some(_) => {}
+            None => {
+                out.first = first;
+                *expected = Some(first.0);
+            }
+        }
+        out.last = out.last.max(Sequence(first.0.saturating_sub(1)));
+        out.last_timestamp = out.last_timestamp.max(after);
+        Ok(())
+    }
+
     /// The file ended between two groups: fine, unless a later file proves that more had been written.
-    fn at_end(&self, out: &mut Log, at: usize) -> Result<bool> {
-        if self.later_file_has_a_group() { self.stop(out, at, "groups are missing at the end of the file") } else { Ok(false) }
+    fn at_end(&self, at: usize) -> Result<bool> {
+        if self.followed { Err(self.corrupt(at, "groups are missing at the end of the file")) } else { Ok(false) }
     }
 
     fn take(&self, out: &mut Log, records: Vec<Record>, visit: &mut dyn FnMut(Record)) {
@@ -111,8 +145,8 @@ impl FileReader<'_> {
         let starts_log = out.head.is_none() && self.file == 1 && out.last_group.is_empty();
         if starts_log && let Some(record) = records.peek() {
             if let Some(head) = Head::decode(&record.payload) {
-                out.last = record.sequence;
-                out.last_timestamp = record.timestamp;
+                out.last_timestamp = out.last_timestamp.max(record.timestamp);
+                out.last = out.last.max(record.sequence);
                 out.last = head.predecessors.iter().map(|p: &Predecessor| p.last).max().unwrap_or(out.last).max(out.last);
                 out.head = Some(head);
                 records.next();
@@ -131,6 +165,9 @@ impl FileReader<'_> {
 
     /// A bad spot at `at`: corruption if anything valid follows, else the torn tail of a group in flight.
     fn stop(&self, out: &mut Log, at: usize, what: &'static str) -> Result<bool> {
+        if self.followed {
+            return Err(self.corrupt(at, what));
+        }
         let mut probe = at.next_multiple_of(ALIGN);
         while probe + format::GROUP_HEADER <= self.bytes.len() {
             if format::decode_group(&self.bytes.slice(probe..), self.log).is_some() {
@@ -138,21 +175,11 @@ impl FileReader<'_> {
             }
             probe += ALIGN;
         }
-        if self.later_file_has_a_group() {
-            return Err(self.corrupt(at, what));
-        }
         out.torn = (self.bytes.len() - at) as u64;
         Ok(false)
     }
 
     fn corrupt(&self, at: usize, what: &'static str) -> Error {
         Error::Corrupt { log: self.log, at: Position { file: self.file, offset: at as u64 }, what }
-    }
-
-    fn later_file_has_a_group(&self) -> bool {
-        self.later.iter().any(|file| {
-            let Ok(bytes) = self.storage.read(&format::file_name(self.log, *file)) else { return false };
-            bytes.len() > FILE_HEADER && format::decode_group(&bytes.slice(FILE_HEADER..), self.log).is_some()
-        })
     }
 }

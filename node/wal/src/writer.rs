@@ -1,6 +1,6 @@
 //! Appends groups to a log: one in flight at a time, durable and unfenced before it is acknowledged.
 
-use crate::format::{self, FLAG_SWITCH, GROUP_LIMIT};
+use crate::format::{self, FLAG_SWITCH, GROUP_LIMIT, HEAD_ROOM};
 use crate::{Error, Head, Position, Record, Result, is_fenced, make_fence};
 use bytes::Bytes;
 use mishards_storage::{Sink, Storage};
@@ -38,8 +38,9 @@ impl LogWriter {
     /// Makes the directory with its empty fence, the first file, and the head group: the head record, then
     /// copies of `carried` (the last group that was found, with its own sequences). Durable on return.
     ///
-    /// `next` is the sequence for the first new record; the head takes the one before the carried records, or
-    /// `next` when there are none.
+    /// The first new record gets the sequence after the last that the head names; the head itself takes the
+    /// sequence before the carried records, or before the first new one when there are none. Replay hands over
+    /// no head, so the record that had this sequence stays the only one.
     pub fn create(
         storage: Arc<dyn Storage>,
         log: LogId,
@@ -48,20 +49,25 @@ impl LogWriter {
         carried: &[Record],
         last: Timestamp,
     ) -> Result<LogWriter> {
-        make_fence(&*storage, log)?;
-        let sink = start_file(&*storage, log, 1)?;
-        let at = Position { file: 1, offset: format::FILE_HEADER as u64 };
-        let next = head.predecessors.iter().map(|p| p.last.0 + 1).max().unwrap_or(1);
-        let mut writer = LogWriter {
-            storage, log, options, sink, at,
-            next: Sequence(next), last, dead: false, open_group: false, buffer: Vec::new(),
-        };
+        let next = head.predecessors.iter().map(|p| p.last.0.saturating_add(1)).max().unwrap_or(1);
         // The head group is numbered from the first carried record, less one for the head itself, so that the
         // copies keep their sequences.
         let first = carried.first().map_or(next, |r| r.sequence.0).saturating_sub(1);
         let mut records = vec![head.encode(Sequence(first), last)];
         records.extend(carried.iter().cloned());
+        let (bytes, limit) = (format::body_len(&records), GROUP_LIMIT + HEAD_ROOM);
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
+        make_fence(&*storage, log)?;
+        let sink = start_file(&*storage, log, 1, Sequence(first), last)?;
+        let at = Position { file: 1, offset: format::FILE_HEADER as u64 };
+        let mut writer = LogWriter {
+            storage, log, options, sink, at,
+            next: Sequence(next), last, dead: false, open_group: false, buffer: Vec::new(),
+        };
         writer.write_group(Sequence(first), 0, &records)?;
+        writer.open_group = true;
         Ok(writer)
     }
 
@@ -143,7 +149,7 @@ impl LogWriter {
     fn switch(&mut self) -> Result<()> {
         self.dead = true;
         let file = self.at.file + 1;
-        self.sink = start_file(&*self.storage, self.log, file)?;
+        self.sink = start_file(&*self.storage, self.log, file, self.next, self.last)?;
         self.at = Position { file, offset: format::FILE_HEADER as u64 };
         self.open_group = false;
         self.dead = false;
@@ -151,9 +157,15 @@ impl LogWriter {
     }
 }
 
-fn start_file(storage: &dyn Storage, log: LogId, file: u64) -> Result<Box<dyn Sink>> {
+fn start_file(
+    storage: &dyn Storage,
+    log: LogId,
+    file: u64,
+    first: Sequence,
+    after: Timestamp,
+) -> Result<Box<dyn Sink>> {
     let mut sink = storage.create(&format::file_name(log, file))?;
-    sink.write(&format::encode_file_header(log, file))?;
+    sink.write(&format::encode_file_header(log, file, first, after))?;
     sink.sync()?;
     Ok(sink)
 }

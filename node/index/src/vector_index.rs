@@ -1,0 +1,113 @@
+//! The seam for vector index types: one file per type, this contract for all.
+
+use crate::distance::Kernel;
+use mishards_types::{Bitmap, Metric};
+
+/// Row-major vectors: row `i` is `data[i * dim..][..dim]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Vectors<'a> {
+    pub data: &'a [f32],
+    pub dim: usize,
+}
+
+impl<'a> Vectors<'a> {
+    pub fn len(&self) -> usize {
+        self.data.len() / self.dim.max(1)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    #[inline]
+    pub fn row(&self, i: usize) -> &'a [f32] {
+        &self.data[i * self.dim..(i + 1) * self.dim]
+    }
+}
+
+/// Distances that may enter a result: `near <= d < far` (or `near < d`, when `near` is exclusive).
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub near: f32,
+    pub near_exclusive: bool,
+    pub far: f32,
+}
+
+impl Bounds {
+    pub const NONE: Bounds = Bounds { near: f32::NEG_INFINITY, near_exclusive: false, far: f32::INFINITY };
+
+    #[inline]
+    pub fn admit(&self, d: f32) -> bool {
+        d < self.far && (d > self.near || (d == self.near && !self.near_exclusive)) || (self.far == f32::INFINITY && d == self.far)
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.near == f32::NEG_INFINITY && self.far == f32::INFINITY
+    }
+}
+
+/// How hard to search.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchParams {
+    /// Number of rows wanted.
+    pub k: usize,
+    /// Size of the candidate list; at least `k` is used.
+    pub ef: usize,
+    pub bounds: Bounds,
+}
+
+/// A query vector made ready for many distances: distances are smaller for nearer (see `Metric::distance`).
+#[derive(Debug, Clone)]
+pub struct Query<'a> {
+    pub metric: Metric,
+    vector: &'a [f32],
+    inverse_norm: f32,
+    kernel: Kernel,
+}
+
+impl<'a> Query<'a> {
+    pub fn new(metric: Metric, vector: &'a [f32]) -> Query<'a> {
+        let kernel = Kernel::best();
+        Query { metric, vector, inverse_norm: kernel.inverse_norm(vector), kernel }
+    }
+
+    /// Distance to a stored vector.
+    #[inline]
+    pub fn distance(&self, stored: &[f32]) -> f32 {
+        match self.metric {
+            Metric::L2 => self.kernel.squared_l2(self.vector, stored),
+            Metric::Ip => -self.kernel.dot(self.vector, stored),
+            Metric::Cosine => {
+                let norm = self.kernel.inverse_norm(stored);
+                self.cosine(stored, norm)
+            }
+        }
+    }
+
+    /// Distance to a stored vector whose inverse norm is known (used by COSINE only).
+    #[inline]
+    pub fn distance_with_norm(&self, stored: &[f32], inverse_norm: f32) -> f32 {
+        match self.metric {
+            Metric::Cosine => self.cosine(stored, inverse_norm),
+            _ => self.distance(stored),
+        }
+    }
+
+    #[inline]
+    fn cosine(&self, stored: &[f32], inverse_norm: f32) -> f32 {
+        -(self.kernel.dot(self.vector, stored) * self.inverse_norm * inverse_norm).clamp(-1.0, 1.0)
+    }
+}
+
+/// A vector index over the rows of one segment. Immutable.
+pub trait VectorIndex: Send + Sync {
+    /// Name of the type, as in a segment's descriptor.
+    fn kind(&self) -> &'static str;
+
+    /// Number of rows that it covers.
+    fn rows(&self) -> usize;
+
+    /// Up to `params.k` rows near the query, as (distance, row), nearest first, ties by row. Only rows in `filter`
+    /// are returned. Fewer than `k` come back when the index could not find more: the caller then scans.
+    fn search(&self, vectors: Vectors<'_>, query: &Query<'_>, params: SearchParams, filter: Option<&Bitmap>) -> Vec<(f32, u32)>;
+}
