@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Cluster, Deployment, Server
+from harness import CONNECT_WITHIN, Cluster, Deployment, Server
 from pymilvus import MilvusClient
 
 DEPLOYMENTS = {"standalone": Server, "cluster": Cluster}
-CONNECT_WITHIN = 10
 
 # pymilvus logs each error that it raises; here most of them are expected.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

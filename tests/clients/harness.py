@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 BINARY = Path(os.environ.get("MISHARDS_BIN", HERE / "../../target/ci/mishards")).resolve()
 READY_WITHIN = 60
 STOPPED_WITHIN = 60
+CONNECT_WITHIN = 10
 LOG_LINES_SHOWN = 60
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
-from conftest import CONNECT_WITHIN
+from harness import CONNECT_WITHIN
 from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, RRFRanker
 from pymilvus.client.prepare import Prepare
 from pymilvus.client.utils import check_status

@@ -5,9 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from conftest import CONNECT_WITHIN
 from exact import check_hits, scores
-from harness import READY_WITHIN, Cluster
+from harness import CONNECT_WITHIN, READY_WITHIN, Cluster
 from pymilvus import MilvusClient
 from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector
 

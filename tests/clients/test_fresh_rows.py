@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import CONNECT_WITHIN
 from exact import check_hits, found, scores
-from harness import Deployment
+from harness import CONNECT_WITHIN, Deployment
 from pymilvus import MilvusClient
 from tables import FLAT_L2, KEY, NUMBER, count, create, ids_of, insert, random_vectors, rows_of, vector, wait_for_index
 

@@ -10,9 +10,9 @@ from math import atan, pi
 import grpc
 import numpy as np
 import pytest
-from conftest import CONNECT_WITHIN
 from exact import best, check_hits, found, scores
 from filter_cases import CASES, FIELDS, SCALAR_INDEXES, make_rows
+from harness import CONNECT_WITHIN
 from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, RRFRanker, WeightedRanker
 from pymilvus.client.iterator import SearchIteratorV2
 from pymilvus.client.types import LoadState, SegmentState
@@ -648,11 +648,11 @@ def database(client, server):
     name = f"db_{uuid.uuid4().hex[:8]}"
     client.create_database(name)
     yield name
-    inside = MilvusClient(server.uri, db_name=name)
-    for collection in inside.list_collections():
-        inside.drop_collection(collection)
-    inside.close()
     if name in client.list_databases():
+        inside = MilvusClient(server.uri, db_name=name)
+        for collection in inside.list_collections():
+            inside.drop_collection(collection)
+        inside.close()
         client.drop_database(name)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import CONNECT_WITHIN
-from harness import Server
+from harness import CONNECT_WITHIN, Server
 from pymilvus import DataType, MilvusClient
 from tables import (
     FLAT_L2,

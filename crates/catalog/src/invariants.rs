@@ -16,7 +16,10 @@ pub fn check_invariants(before: &Snapshot, changes: &[Change]) -> Result<()> {
             _ => None,
         };
         if let Some(what) = broken {
-            return Err(Error::new(Kind::Refused, format!("refused to commit {:?} {}: {what}", entity.kind(), entity.key())));
+            return Err(Error::new(
+                Kind::Refused,
+                format!("refused to commit {:?} {}: {what}", entity.kind(), entity.key()),
+            ));
         }
     }
     Ok(())
@@ -24,11 +27,15 @@ pub fn check_invariants(before: &Snapshot, changes: &[Change]) -> Result<()> {
 
 fn segment_rule(before: &Snapshot, new: &Segment) -> Option<&'static str> {
     match before.segment(new.id) {
-        Some(old) if old.files != new.files || old.footer != new.footer => Some("the rows of a published segment never change"),
+        Some(old) if old.files != new.files || old.footer != new.footer => {
+            Some("the rows of a published segment never change")
+        }
         Some(old) if old.folded_through > new.folded_through => Some("folded_through went back"),
         Some(_) => None,
-        None if before.segments().any(|s| s.footer.path == new.footer.path) => Some("its name was used before"),
+        // Also that of a segment which was removed: an index that was built meanwhile must not bring it back.
+        None if before.has_had_footer(&new.footer.path) => Some("its name was used before"),
         None if before.collection(new.collection).is_none() => Some("its collection is gone"),
+        None if before.partition(new.partition).is_none() => Some("its partition is gone"),
         None => None,
     }
 }

@@ -20,8 +20,8 @@ pub use faulty::{Fault, Faulty};
 pub use invariants::check_invariants;
 pub use memory::Memory;
 pub use model::{
-    Alias, Collection, Database, DeltaFile, Entity, EntityKind, FileRef, IndexDef, IndexFile, LoadState, LogEntry, Origin,
-    Partition, Segment, DEFAULT_DATABASE, DEFAULT_PARTITION,
+    Alias, Collection, DEFAULT_DATABASE, DEFAULT_PARTITION, Database, DeltaFile, Entity, EntityKind, FileRef,
+    IndexDef, IndexFile, LoadState, LogEntry, Origin, Partition, Segment,
 };
 pub use snapshot::{Change, Row, Snapshot};
 pub use sqlite::Sqlite;

@@ -31,10 +31,16 @@ impl Memory {
     }
 }
 
-fn retire(rows: &mut [Row], kind: EntityKind, key: &str, at: u64) {
-    let live = |row: &&mut Row| row.removed_at.is_none() && row.entity.kind() == kind && row.entity.key() == key;
-    if let Some(row) = rows.iter_mut().find(live) {
-        row.removed_at = Some(at);
+fn retire(rows: &mut Vec<Row>, kind: EntityKind, key: &str, at: u64) {
+    let live = |row: &Row| row.removed_at.is_none() && row.entity.kind() == kind && row.entity.key() == key;
+    let Some(i) = rows.iter().position(live) else {
+        return;
+    };
+    // A version that this transaction itself has added was never visible.
+    if rows[i].added_at == at {
+        rows.remove(i);
+    } else {
+        rows[i].removed_at = Some(at);
     }
 }
 
@@ -43,7 +49,11 @@ fn apply(rows: &mut Vec<Row>, changes: &[Change], at: u64) {
         match change {
             Change::Put(entity) => {
                 retire(rows, entity.kind(), &entity.key(), at);
-                rows.push(Row { added_at: at, removed_at: None, entity: entity.clone() });
+                rows.push(Row {
+                    added_at: at,
+                    removed_at: None,
+                    entity: entity.clone(),
+                });
             }
             Change::Remove(kind, key) => retire(rows, *kind, key, at),
         }
@@ -51,7 +61,13 @@ fn apply(rows: &mut Vec<Row>, changes: &[Change], at: u64) {
 }
 
 fn fenced(lease: &Lease) -> Error {
-    Error::new(Kind::Fenced, format!("the lease is held by epoch {} incarnation {} at {}", lease.epoch, lease.incarnation, lease.version))
+    Error::new(
+        Kind::Fenced,
+        format!(
+            "the lease is held by epoch {} incarnation {} at {}",
+            lease.epoch, lease.incarnation, lease.version
+        ),
+    )
 }
 
 #[async_trait]
@@ -61,16 +77,26 @@ impl Catalog for Memory {
         if state.cluster_id.is_none() {
             state.cluster_id = Some(cluster_id.to_owned());
             let database = crate::catalog::default_database();
-            state.rows.push(Row { added_at: 0, removed_at: None, entity: database });
+            state.rows.push(Row {
+                added_at: 0,
+                removed_at: None,
+                entity: database,
+            });
         }
         Ok(())
     }
 
     async fn load(&self) -> Result<Option<Loaded>> {
         let state = self.lock();
-        let Some(cluster_id) = state.cluster_id.clone() else { return Ok(None) };
+        let Some(cluster_id) = state.cluster_id.clone() else {
+            return Ok(None);
+        };
         let snapshot = Snapshot::from_rows(state.lease.version, state.lease.epoch, state.rows.clone());
-        Ok(Some(Loaded { cluster_id, lease: state.lease, snapshot }))
+        Ok(Some(Loaded {
+            cluster_id,
+            lease: state.lease,
+            snapshot,
+        }))
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -113,7 +139,9 @@ impl Catalog for Memory {
     }
 
     async fn purge(&self, removed_through: u64) -> Result<()> {
-        self.lock().rows.retain(|row| row.removed_at.is_none_or(|at| at > removed_through));
+        self.lock()
+            .rows
+            .retain(|row| row.removed_at.is_none_or(|at| at > removed_through));
         Ok(())
     }
 }
@@ -132,11 +160,22 @@ impl Commit {
 
 impl Takeover {
     pub(crate) fn next_lease(&self) -> Lease {
-        let version = Version { commit_seq: self.seen.version.commit_seq + 1, commit_id: self.commit_id };
-        Lease { epoch: self.log.epoch, incarnation: self.log.incarnation, counter: self.seen.counter + 1, version }
+        let version = Version {
+            commit_seq: self.seen.version.commit_seq + 1,
+            commit_id: self.commit_id,
+        };
+        Lease {
+            epoch: self.log.epoch,
+            incarnation: self.log.incarnation,
+            counter: self.seen.counter + 1,
+            version,
+        }
     }
 
     pub(crate) fn changes(&self) -> Vec<Change> {
-        vec![Change::Put(Entity::Log(LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation }))]
+        vec![Change::Put(Entity::Log(LogEntry {
+            epoch: self.log.epoch,
+            incarnation: self.log.incarnation,
+        }))]
     }
 }

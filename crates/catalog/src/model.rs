@@ -2,8 +2,8 @@
 //! searched by; unknown fields of a newer version are kept out by the format version, not guessed at.
 
 use mishards_types::{
-    CollectionId, DatabaseId, Epoch, FieldId, Incarnation, IndexId, LogId, Metric, PartitionId, Schema, SegmentId, Sequence,
-    Timestamp,
+    CollectionId, DatabaseId, Epoch, FieldId, Incarnation, IndexId, LogId, Metric, PartitionId, Schema,
+    SegmentId, Sequence, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,9 +151,23 @@ pub struct Segment {
     pub folded_through: Sequence,
 }
 
+/// Segments with fewer rows are scanned exactly: a graph would not pay.
+pub const MIN_GRAPH_ROWS: u32 = 4096;
+
 impl Segment {
+    /// Whether an index file of this definition is still to be built.
+    pub fn lacks_index(&self, index: &IndexDef) -> bool {
+        let wanted = if index.metric.is_some() {
+            index.is_graph() && self.rows >= MIN_GRAPH_ROWS
+        } else {
+            true
+        };
+        wanted && !self.indexes.iter().any(|file| file.index == index.id)
+    }
+
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.bytes).sum::<u64>() + self.indexes.iter().map(|i| i.file.bytes).sum::<u64>()
+        self.files.iter().map(|f| f.bytes).sum::<u64>()
+            + self.indexes.iter().map(|i| i.file.bytes).sum::<u64>()
     }
 
     /// Every file that belongs to it.
@@ -193,7 +207,10 @@ pub struct LogEntry {
 
 impl LogEntry {
     pub fn id(&self) -> LogId {
-        LogId { epoch: self.epoch, incarnation: self.incarnation }
+        LogId {
+            epoch: self.epoch,
+            incarnation: self.incarnation,
+        }
     }
 }
 

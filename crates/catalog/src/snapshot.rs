@@ -2,7 +2,7 @@
 //! removed. Applying a commit is a pure function, so every holder of V arrives at the same V + 1.
 
 use crate::model::*;
-use mishards_types::{CollectionId, DatabaseId, Epoch, PartitionId, SegmentId, Version};
+use mishards_types::{CollectionId, DatabaseId, Epoch, PartitionId, SegmentId, Sequence, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub struct Snapshot {
     collections: BTreeMap<CollectionId, Arc<Collection>>,
     partitions: BTreeMap<PartitionId, Arc<Partition>>,
     segments: BTreeMap<SegmentId, (u64, Arc<Segment>)>,
-    deltas: BTreeMap<SegmentId, Arc<DeltaFile>>,
+    deltas: BTreeMap<SegmentId, (u64, Arc<DeltaFile>)>,
     aliases: BTreeMap<String, Arc<Alias>>,
     logs: BTreeMap<String, LogEntry>,
-    /// Segments that were replaced or removed within the window: (added_at, removed_at, segment).
+    /// What was replaced or removed within the window: (added_at, removed_at, row).
     past_segments: Vec<(u64, u64, Arc<Segment>)>,
-    past_deltas: Vec<(u64, Arc<DeltaFile>)>,
+    past_deltas: Vec<(u64, u64, Arc<DeltaFile>)>,
     /// (commit_seq, commit_id) of the commits within the window, oldest first.
     history: Vec<Version>,
 }
@@ -46,7 +46,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds a snapshot from stored rows, in any order.
     pub fn from_rows(version: Version, epoch: Epoch, rows: Vec<Row>) -> Snapshot {
-        let mut out = Snapshot { version, epoch, history: vec![version], ..Snapshot::default() };
+        let mut out = Snapshot {
+            version,
+            epoch,
+            history: vec![version],
+            ..Snapshot::default()
+        };
         for row in rows {
             match row.removed_at {
                 None => out.put(row.entity, row.added_at),
@@ -58,22 +63,50 @@ impl Snapshot {
 
     /// All rows, the removed ones included.
     pub fn rows(&self) -> Vec<Row> {
-        let live = |entity, added_at| Row { added_at, removed_at: None, entity };
+        let live = |entity, added_at| Row {
+            added_at,
+            removed_at: None,
+            entity,
+        };
         let mut rows: Vec<Row> = Vec::new();
-        rows.extend(self.databases.values().map(|x| live(Entity::Database((**x).clone()), 0)));
-        rows.extend(self.collections.values().map(|x| live(Entity::Collection(Box::new((**x).clone())), 0)));
-        rows.extend(self.partitions.values().map(|x| live(Entity::Partition((**x).clone()), 0)));
-        rows.extend(self.segments.values().map(|(at, x)| live(Entity::Segment(Box::new((**x).clone())), *at)));
-        rows.extend(self.deltas.values().map(|x| live(Entity::DeltaFile((**x).clone()), 0)));
-        rows.extend(self.aliases.values().map(|x| live(Entity::Alias((**x).clone()), 0)));
+        rows.extend(
+            self.databases
+                .values()
+                .map(|x| live(Entity::Database((**x).clone()), 0)),
+        );
+        rows.extend(
+            self.collections
+                .values()
+                .map(|x| live(Entity::Collection(Box::new((**x).clone())), 0)),
+        );
+        rows.extend(
+            self.partitions
+                .values()
+                .map(|x| live(Entity::Partition((**x).clone()), 0)),
+        );
+        rows.extend(
+            self.segments
+                .values()
+                .map(|(at, x)| live(Entity::Segment(Box::new((**x).clone())), *at)),
+        );
+        rows.extend(
+            self.deltas
+                .values()
+                .map(|(at, x)| live(Entity::DeltaFile((**x).clone()), *at)),
+        );
+        rows.extend(
+            self.aliases
+                .values()
+                .map(|x| live(Entity::Alias((**x).clone()), 0)),
+        );
         rows.extend(self.logs.values().map(|x| live(Entity::Log(x.clone()), 0)));
         rows.extend(self.past_segments.iter().map(|(added, removed, x)| Row {
             added_at: *added,
             removed_at: Some(*removed),
             entity: Entity::Segment(Box::new((**x).clone())),
         }));
-        rows.extend(self.past_deltas.iter().map(|(removed, x)| Row {
-            added_at: 0,
+        rows.extend(self.past_deltas.iter().map(|(added, removed, x)| Row {
+            added_at: *added,
             removed_at: Some(*removed),
             entity: Entity::DeltaFile((**x).clone()),
         }));
@@ -99,9 +132,12 @@ impl Snapshot {
 
     /// Forgets what was removed at or before a commit, and the versions up to it.
     pub fn purge(&mut self, removed_through: u64) {
-        self.past_segments.retain(|(_, removed, _)| *removed > removed_through);
-        self.past_deltas.retain(|(removed, _)| *removed > removed_through);
-        self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
+        self.past_segments
+            .retain(|(_, removed, _)| *removed > removed_through);
+        self.past_deltas
+            .retain(|(_, removed, _)| *removed > removed_through);
+        self.history
+            .retain(|v| v.commit_seq > removed_through || *v == self.version);
     }
 
     fn put(&mut self, entity: Entity, at: u64) {
@@ -110,7 +146,7 @@ impl Snapshot {
             Entity::Collection(x) => drop(self.collections.insert(x.id, Arc::new(*x))),
             Entity::Partition(x) => drop(self.partitions.insert(x.id, Arc::new(x))),
             Entity::Segment(x) => drop(self.segments.insert(x.id, (at, Arc::new(*x)))),
-            Entity::DeltaFile(x) => drop(self.deltas.insert(x.id, Arc::new(x))),
+            Entity::DeltaFile(x) => drop(self.deltas.insert(x.id, (at, Arc::new(x)))),
             Entity::Alias(x) => drop(self.aliases.insert(Alias::key(x.database, &x.name), Arc::new(x))),
             Entity::Log(x) => drop(self.logs.insert(x.id().to_string(), x)),
         }
@@ -119,11 +155,13 @@ impl Snapshot {
     fn remember(&mut self, entity: &Entity, added: u64, removed: u64) {
         match entity {
             Entity::Segment(x) => self.past_segments.push((added, removed, Arc::new((**x).clone()))),
-            Entity::DeltaFile(x) => self.past_deltas.push((removed, Arc::new(x.clone()))),
+            Entity::DeltaFile(x) => self.past_deltas.push((added, removed, Arc::new(x.clone()))),
             _ => {}
         }
     }
 
+    /// Takes a row's live version away. One that was added by the same commit was never visible and leaves
+    /// nothing behind.
     fn retire(&mut self, kind: EntityKind, key: &str, at: u64) {
         let id: i64 = key.parse().unwrap_or(0);
         match kind {
@@ -131,13 +169,17 @@ impl Snapshot {
             EntityKind::Collection => drop(self.collections.remove(&CollectionId(id))),
             EntityKind::Partition => drop(self.partitions.remove(&PartitionId(id))),
             EntityKind::Segment => {
-                if let Some((added, segment)) = self.segments.remove(&SegmentId(id)) {
+                if let Some((added, segment)) = self.segments.remove(&SegmentId(id))
+                    && added != at
+                {
                     self.past_segments.push((added, at, segment));
                 }
             }
             EntityKind::DeltaFile => {
-                if let Some(delta) = self.deltas.remove(&SegmentId(id)) {
-                    self.past_deltas.push((at, delta));
+                if let Some((added, delta)) = self.deltas.remove(&SegmentId(id))
+                    && added != at
+                {
+                    self.past_deltas.push((added, at, delta));
                 }
             }
             EntityKind::Alias => drop(self.aliases.remove(key)),
@@ -191,8 +233,10 @@ impl Snapshot {
 
     /// A collection by name or alias.
     pub fn resolve(&self, database: DatabaseId, name: &str) -> Option<&Arc<Collection>> {
-        self.collection_named(database, name)
-            .or_else(|| self.alias(database, name).and_then(|a| self.collections.get(&a.collection)))
+        self.collection_named(database, name).or_else(|| {
+            self.alias(database, name)
+                .and_then(|a| self.collections.get(&a.collection))
+        })
     }
 
     pub fn partition(&self, id: PartitionId) -> Option<&Arc<Partition>> {
@@ -201,7 +245,9 @@ impl Snapshot {
 
     /// The partitions of a collection, oldest first.
     pub fn partitions_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<Partition>> {
-        self.partitions.values().filter(move |p| p.collection == collection)
+        self.partitions
+            .values()
+            .filter(move |p| p.collection == collection)
     }
 
     pub fn partition_named(&self, collection: CollectionId, name: &str) -> Option<&Arc<Partition>> {
@@ -220,12 +266,33 @@ impl Snapshot {
         self.segments().filter(move |s| s.collection == collection)
     }
 
+    /// Whether a segment has this footer, or had it within the window.
+    pub(crate) fn has_had_footer(&self, path: &str) -> bool {
+        let past = self.past_segments.iter().map(|(_, _, s)| s);
+        self.segments().chain(past).any(|s| s.footer.path == path)
+    }
+
     pub fn deltas(&self) -> impl Iterator<Item = &Arc<DeltaFile>> {
-        self.deltas.values()
+        self.deltas.values().map(|(_, d)| d)
     }
 
     pub fn deltas_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<DeltaFile>> {
-        self.deltas.values().filter(move |d| d.collection == collection)
+        self.deltas().filter(move |d| d.collection == collection)
+    }
+
+    /// Up to which sequence a collection's deletes were in delta files (or folded) at a commit within the window.
+    pub fn deltas_through_at(&self, commit: u64, collection: CollectionId) -> Sequence {
+        let live = self.deltas.values().map(|(added, d)| (*added, d));
+        let past = self.past_deltas.iter().map(|(added, _, d)| (*added, d));
+        let newer = live
+            .chain(past)
+            .filter(|(added, d)| d.collection == collection && *added > commit);
+        let first = newer.map(|(_, d)| Sequence(d.first.0.saturating_sub(1))).min();
+        first.unwrap_or_else(|| {
+            self.collections
+                .get(&collection)
+                .map_or(Sequence(0), |c| c.deltas_through)
+        })
     }
 
     pub fn logs(&self) -> impl Iterator<Item = &LogEntry> {
@@ -243,12 +310,17 @@ impl Snapshot {
     pub fn flushed_since(&self, version: Version, collection: CollectionId) -> Vec<Arc<Segment>> {
         let mut first: BTreeMap<SegmentId, (u64, u64, Arc<Segment>)> = BTreeMap::new();
         let live = self.segments.values().map(|(added, s)| (*added, u64::MAX, s));
-        let past = self.past_segments.iter().map(|(added, removed, s)| (*added, *removed, s));
+        let past = self
+            .past_segments
+            .iter()
+            .map(|(added, removed, s)| (*added, *removed, s));
         for (added, removed, segment) in live.chain(past) {
             if segment.collection != collection || segment.origin != Origin::Flush {
                 continue;
             }
-            let entry = first.entry(segment.id).or_insert((added, removed, Arc::clone(segment)));
+            let entry = first
+                .entry(segment.id)
+                .or_insert((added, removed, Arc::clone(segment)));
             // The oldest version says when the rows came; the newest describes the files.
             entry.0 = entry.0.min(added);
             if removed > entry.1 {
@@ -256,24 +328,54 @@ impl Snapshot {
                 entry.2 = Arc::clone(segment);
             }
         }
-        first.into_values().filter(|(added, _, _)| *added > version.commit_seq).map(|(_, _, s)| s).collect()
+        first
+            .into_values()
+            .filter(|(added, _, _)| *added > version.commit_seq)
+            .map(|(_, _, s)| s)
+            .collect()
     }
 
     /// Files that rows removed at or before a commit name and no newer row does.
     pub fn files_removed_through(&self, commit: u64) -> Vec<FileRef> {
         let mut kept: std::collections::HashSet<&str> = std::collections::HashSet::new();
         let live = self.segments.values().map(|(_, s)| s);
-        let recent = self.past_segments.iter().filter(|(_, removed, _)| *removed > commit).map(|(_, _, s)| s);
-        kept.extend(live.chain(recent).flat_map(|s| s.all_files()).map(|f| f.path.as_str()));
-        kept.extend(self.deltas.values().map(|d| d.file.path.as_str()));
+        let recent = self
+            .past_segments
+            .iter()
+            .filter(|(_, removed, _)| *removed > commit)
+            .map(|(_, _, s)| s);
+        kept.extend(
+            live.chain(recent)
+                .flat_map(|s| s.all_files())
+                .map(|f| f.path.as_str()),
+        );
+        let recent = self
+            .past_deltas
+            .iter()
+            .filter(|(_, removed, _)| *removed > commit)
+            .map(|(_, _, d)| d);
+        kept.extend(self.deltas().chain(recent).map(|d| d.file.path.as_str()));
         let mut out: Vec<FileRef> = Vec::new();
         for (_, removed, segment) in &self.past_segments {
             if *removed <= commit {
-                out.extend(segment.all_files().filter(|f| !kept.contains(f.path.as_str())).cloned());
+                out.extend(
+                    segment
+                        .all_files()
+                        .filter(|f| !kept.contains(f.path.as_str()))
+                        .cloned(),
+                );
             }
         }
-        let deltas = self.past_deltas.iter().filter(|(removed, _)| *removed <= commit).map(|(_, d)| d);
-        out.extend(deltas.map(|d| d.file.clone()).filter(|f| !kept.contains(f.path.as_str())));
+        let deltas = self
+            .past_deltas
+            .iter()
+            .filter(|(_, removed, _)| *removed <= commit)
+            .map(|(_, _, d)| d);
+        out.extend(
+            deltas
+                .map(|d| d.file.clone())
+                .filter(|f| !kept.contains(f.path.as_str())),
+        );
         out.sort_by(|a, b| a.path.cmp(&b.path));
         out.dedup();
         out

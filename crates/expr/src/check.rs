@@ -336,7 +336,11 @@ fn fold_compare(column: usize, a: &Value, op: Comparison, b: &Value) -> Result<P
         (Value::Str(a), Value::Str(b)) => a.cmp(b),
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
         _ => match (a.as_f64(), b.as_f64()) {
-            (Some(a), Some(b)) => a.total_cmp(&b),
+            (Some(a), Some(b)) => match a.partial_cmp(&b) {
+                Some(ordering) => ordering,
+                // NaN, from a template: no comparison holds.
+                None => return Ok(Predicate::Const(false)),
+            },
             _ => return Err(Error::at(column, format!("comparisons between {} and {} are not supported", a.kind(), b.kind()))),
         },
     };
@@ -354,14 +358,18 @@ fn fold_arithmetic(column: usize, op: Arithmetic, a: &Value, b: &Value) -> Resul
         };
         return out.map(Value::Int).ok_or_else(|| Error::at(column, "the constant is out of range"));
     }
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => Ok(Value::Float(match op {
-            Arithmetic::Add => a + b,
-            Arithmetic::Sub => a - b,
-            Arithmetic::Mul => a * b,
-            Arithmetic::Div => a / b,
-            Arithmetic::Mod => a % b,
-        })),
-        _ => Err(Error::at(column, "arithmetic takes numbers")),
+    let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else {
+        return Err(Error::at(column, "arithmetic takes numbers"));
+    };
+    let out = match op {
+        Arithmetic::Add => a + b,
+        Arithmetic::Sub => a - b,
+        Arithmetic::Mul => a * b,
+        Arithmetic::Div => a / b,
+        Arithmetic::Mod => a % b,
+    };
+    match out.is_finite() {
+        true => Ok(Value::Float(out)),
+        false => Err(Error::at(column, "the constant is out of range")),
     }
 }

@@ -6,6 +6,8 @@ use std::str::Chars;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
     Int(i64),
+    /// 9223372036854775808, which only a minus sign in front makes an integer.
+    Smallest,
     Float(f64),
     Str(String),
     Ident(String),
@@ -154,8 +156,7 @@ impl Lexer<'_> {
         let parsed = if octal { i64::from_str_radix(&digits, 8) } else { digits.parse() };
         match parsed {
             Ok(v) => Ok(Token::Int(v)),
-            // The magnitude of the smallest integer, which only a minus sign in front makes valid.
-            Err(_) if digits == "9223372036854775808" => Ok(Token::Int(i64::MIN)),
+            Err(_) if digits == "9223372036854775808" => Ok(Token::Smallest),
             Err(_) => Err(bad(&digits)),
         }
     }

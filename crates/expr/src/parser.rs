@@ -8,6 +8,8 @@ use mishards_types::Value;
 
 /// Nesting beyond this is refused, so that no input can exhaust the stack.
 const DEPTH: usize = 128;
+/// And so is a tree with more levels: a row of arithmetic operators or of `==` makes one level each.
+const HEIGHT: usize = 512;
 
 /// Parses a whole text.
 pub fn parse(text: &str) -> Result<Ast> {
@@ -86,6 +88,14 @@ impl Parser {
         out
     }
 
+    /// Passes a tree on if it is not too high.
+    fn level(&self, tree: Ast) -> Result<Ast> {
+        match tree.height > HEIGHT {
+            true => Err(Error::at(self.column(), format!("the expression has more than {HEIGHT} levels"))),
+            false => Ok(tree),
+        }
+    }
+
     fn or(&mut self) -> Result<Ast> {
         let column = self.column();
         let mut parts = vec![self.and()?];
@@ -115,7 +125,7 @@ impl Parser {
         if !self.keyword("null") {
             return Err(Error::at(self.column(), "expected null"));
         }
-        Ok(Ast { column, node: Node::IsNull { value: Box::new(value), negated } })
+        Ok(Ast::new(column, Node::IsNull { value: Box::new(value), negated }))
     }
 
     fn equality(&mut self) -> Result<Ast> {
@@ -124,7 +134,7 @@ impl Parser {
         while let Some(symbol) = self.symbol(&["==", "!="]) {
             let right = self.relation()?;
             let op = if symbol == "==" { Comparison::Eq } else { Comparison::Ne };
-            left = Ast { column, node: Node::Compare(op, Box::new(left), Box::new(right)) };
+            left = self.level(Ast::new(column, Node::Compare(op, Box::new(left), Box::new(right))))?;
         }
         Ok(left)
     }
@@ -144,10 +154,10 @@ impl Parser {
         let Some(op1) = self.relation_operator() else { return Ok(*first) };
         let middle = Box::new(self.membership()?);
         let Some(op2) = self.relation_operator() else {
-            return Ok(Ast { column, node: Node::Compare(op1, first, middle) });
+            return Ok(Ast::new(column, Node::Compare(op1, first, middle)));
         };
         let last = Box::new(self.membership()?);
-        Ok(Ast { column, node: Node::Chain { first, op1, middle, op2, last } })
+        Ok(Ast::new(column, Node::Chain { first, op1, middle, op2, last }))
     }
 
     fn membership(&mut self) -> Result<Ast> {
@@ -159,7 +169,7 @@ impl Parser {
         }
         if self.keyword("in") {
             let list = Box::new(self.sum()?);
-            return Ok(Ast { column, node: Node::In { value: Box::new(value), list, negated } });
+            return Ok(Ast::new(column, Node::In { value: Box::new(value), list, negated }));
         }
         Ok(value)
     }
@@ -175,11 +185,7 @@ impl Parser {
     fn left_chain(&mut self, symbols: &[&'static str], next: fn(&mut Parser) -> Result<Ast>) -> Result<Ast> {
         let column = self.column();
         let mut left = next(self)?;
-        for length in 0.. {
-            let Some(symbol) = self.symbol(symbols) else { break };
-            if length >= DEPTH {
-                return Err(Error::at(self.column(), format!("more than {DEPTH} arithmetic operators in a row")));
-            }
+        while let Some(symbol) = self.symbol(symbols) {
             let op = match symbol {
                 "+" => Arithmetic::Add,
                 "-" => Arithmetic::Sub,
@@ -188,7 +194,7 @@ impl Parser {
                 _ => Arithmetic::Mod,
             };
             let right = next(self)?;
-            left = Ast { column, node: Node::Arithmetic(op, Box::new(left), Box::new(right)) };
+            left = self.level(Ast::new(column, Node::Arithmetic(op, Box::new(left), Box::new(right))))?;
         }
         Ok(left)
     }
@@ -198,9 +204,13 @@ impl Parser {
         if self.symbol(&["!"]).is_some() || self.keyword("not") {
             // Looser than in other languages does no harm: `not a > 1` can only mean `not (a > 1)`.
             let inner = self.deeper(Parser::equality)?;
-            return Ok(Ast { column, node: Node::Not(Box::new(inner)) });
+            return Ok(Ast::new(column, Node::Not(Box::new(inner))));
         }
         if self.symbol(&["-"]).is_some() {
+            if *self.peek() == Token::Smallest {
+                self.advance();
+                return Ok(Ast::new(column, Node::Literal(Value::Int(i64::MIN))));
+            }
             let inner = self.deeper(Parser::unary)?;
             return Ok(negate(column, inner));
         }
@@ -210,12 +220,12 @@ impl Parser {
         if self.is_keyword_at(self.at, "exists") {
             self.advance();
             let inner = self.deeper(Parser::unary)?;
-            return Ok(Ast { column, node: Node::Exists(Box::new(inner)) });
+            return Ok(Ast::new(column, Node::Exists(Box::new(inner))));
         }
         let value = self.primary()?;
         if self.keyword("like") {
             let pattern = Box::new(self.primary()?);
-            return Ok(Ast { column, node: Node::Like { value: Box::new(value), pattern } });
+            return Ok(Ast::new(column, Node::Like { value: Box::new(value), pattern }));
         }
         Ok(value)
     }
@@ -235,10 +245,13 @@ impl Parser {
             }
             Token::Symbol("[") => Node::List(self.deeper(|p| p.items("]"))?),
             Token::Ident(word) => return self.word(column, word),
+            Token::Smallest => {
+                return Err(Error::at(column, "\"9223372036854775808\" is not a number, or is out of range"));
+            }
             Token::End => return Err(Error::at(column, "unexpected end of the expression")),
             Token::Symbol(s) => return Err(Error::at(column, format!("unexpected {s:?}"))),
         };
-        Ok(Ast { column, node })
+        Ok(Ast::new(column, node))
     }
 
     fn items(&mut self, end: &'static str) -> Result<Vec<Ast>> {
@@ -257,8 +270,8 @@ impl Parser {
 
     fn word(&mut self, column: usize, word: String) -> Result<Ast> {
         match word.as_str() {
-            "true" | "True" | "TRUE" => return Ok(Ast { column, node: Node::Literal(Value::Bool(true)) }),
-            "false" | "False" | "FALSE" => return Ok(Ast { column, node: Node::Literal(Value::Bool(false)) }),
+            "true" | "True" | "TRUE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(true)))),
+            "false" | "False" | "FALSE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(false)))),
             "null" | "NULL" | "Null" => return Err(Error::at(column, "null is tested with `is null` or `is not null`")),
             _ => {}
         }
@@ -275,24 +288,25 @@ impl Parser {
             });
             self.expect("]")?;
         }
-        Ok(Ast { column, node: Node::Name { name: word, steps } })
+        Ok(Ast::new(column, Node::Name { name: word, steps }))
     }
 }
 
 fn join(column: usize, mut parts: Vec<Ast>, node: fn(Vec<Ast>) -> Node) -> Ast {
     match parts.len() {
         1 => parts.swap_remove(0),
-        _ => Ast { column, node: node(parts) },
+        _ => Ast::new(column, node(parts)),
     }
 }
 
+/// The smallest integer has no opposite: that one is left to the check of constants, which refuses it.
 fn negate(column: usize, inner: Ast) -> Ast {
     let node = match inner.node {
-        Node::Literal(Value::Int(v)) => Node::Literal(Value::Int(v.wrapping_neg())),
+        Node::Literal(Value::Int(v)) if v != i64::MIN => Node::Literal(Value::Int(-v)),
         Node::Literal(Value::Float(v)) => Node::Literal(Value::Float(-v)),
-        node => Node::Negate(Box::new(Ast { column: inner.column, node })),
+        _ => Node::Negate(Box::new(inner)),
     };
-    Ast { column, node }
+    Ast::new(column, node)
 }
 
 fn call(column: usize, name: &str, mut arguments: Vec<Ast>) -> Result<Ast> {
@@ -313,5 +327,5 @@ fn call(column: usize, name: &str, mut arguments: Vec<Ast>) -> Result<Ast> {
         (None, Some(value), _) => Node::ArrayLength(Box::new(value)),
         _ => return Err(Error::at(column, format!("{name} takes {wanted} arguments"))),
     };
-    Ok(Ast { column, node })
+    Ok(Ast::new(column, node))
 }

@@ -8,7 +8,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// File systems on which a lock on a file says nothing about other hosts (`statfs` magic numbers, linux/magic.h).
-const NETWORK_FS: [i64; 8] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x517b, 0x0102_1997, 0x0bd0_0bd0, 0x00c3_6400, 0x6573_5546];
+const NETWORK_FS: [i64; 8] = [
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x517b,
+    0x0102_1997,
+    0x0bd0_0bd0,
+    0x00c3_6400,
+    0x6573_5546,
+];
 
 /// See [`Storage`].
 pub struct LocalDir {
@@ -29,8 +38,14 @@ impl LocalDir {
 
     /// Whether the directory is on a local file system, so that a lock held by a process proves which
     /// processes live. Unknown counts as not local.
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the type of f_type differs from platform to platform"
+    )]
     pub fn is_local(&self) -> bool {
-        let Ok(path) = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes()) else { return false };
+        let Ok(path) = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes()) else {
+            return false;
+        };
         let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
         // SAFETY: `path` is a NUL-terminated string and `stat` a writable statfs that outlives the call.
         let rc = unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) };
@@ -53,7 +68,9 @@ impl LocalDir {
         missing.reverse();
         for dir in missing {
             match fs::create_dir(dir) {
-                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create directory", path, e)),
+                Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create directory", path, e));
+                }
                 _ => sync_dir(path, dir.parent().unwrap_or(&self.root))?,
             }
         }
@@ -62,7 +79,9 @@ impl LocalDir {
 }
 
 fn sync_dir(path: &str, dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync directory of", path, e))
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| Error::io("sync directory of", path, e))
 }
 
 impl Storage for LocalDir {
@@ -75,7 +94,10 @@ impl Storage for LocalDir {
             .open(&full)
             .map_err(|e| Error::io("create", path, e))?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
-        Ok(Box::new(FileSink { file, path: path.to_owned() }))
+        Ok(Box::new(FileSink {
+            file,
+            path: path.to_owned(),
+        }))
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -87,7 +109,10 @@ impl Storage for LocalDir {
             let mut file = File::create(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            #[expect(clippy::disallowed_methods, reason = "the one place that writes over: see Storage::replace")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that writes over: see Storage::replace"
+            )]
             fs::rename(&temporary, &full)
         };
         write().map_err(|e| Error::io("replace", path, e))?;
@@ -97,7 +122,9 @@ impl Storage for LocalDir {
     fn read(&self, path: &str) -> Result<Bytes> {
         let full = self.full("read", path)?;
         let mut bytes = Vec::new();
-        File::open(full).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|e| Error::io("read", path, e))?;
+        File::open(full)
+            .and_then(|mut f| f.read_to_end(&mut bytes))
+            .map_err(|e| Error::io("read", path, e))?;
         Ok(bytes.into())
     }
 
@@ -130,7 +157,10 @@ impl Storage for LocalDir {
                 Err(e) => return Err(fail(e)),
             };
             if meta.is_file() {
-                found.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), bytes: meta.len() });
+                found.push(Entry {
+                    name: entry.file_name().to_string_lossy().into_owned(),
+                    bytes: meta.len(),
+                });
             }
         }
         found.sort();
@@ -153,10 +183,14 @@ struct FileSink {
 
 impl Sink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
+        self.file
+            .write_all(bytes)
+            .map_err(|e| Error::io("write", &self.path, e))
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+        self.file
+            .sync_data()
+            .map_err(|e| Error::io("sync", &self.path, e))
     }
 }

@@ -1,5 +1,5 @@
 //! Inverted index over a scalar field: sorted distinct terms, each with the rows that have it. Rows with null are
-//! in no list. FORMAT.md describes the bytes.
+//! in no list, and neither is NaN, which no comparison matches. FORMAT.md describes the bytes.
 
 use crate::bytes_layout::{Reader, Section, Writer};
 use crate::{Error, Result};
@@ -47,6 +47,10 @@ impl Term {
             Term::Str(_) => 3,
         }
     }
+
+    fn is_nan(&self) -> bool {
+        matches!(self, Term::Float(v) if v.is_nan())
+    }
 }
 
 /// Collects terms of rows, in row order.
@@ -58,6 +62,9 @@ pub struct InvertedBuilder {
 impl InvertedBuilder {
     /// Adds a term of a row; a row may have several (an array's elements).
     pub fn add(&mut self, row: u32, term: Term) {
+        if term.is_nan() {
+            return;
+        }
         // Both zeros are one value to a filter.
         let term = if term == Term::Float(-0.0) { Term::Float(0.0) } else { term };
         let list = self.lists.entry(term).or_default();
@@ -144,7 +151,8 @@ impl InvertedIndex {
     fn compare(&self, i: usize, term: &Term) -> Ordering {
         match term {
             Term::Int(v) => (self.numbers.items()[i] as i64).cmp(v),
-            Term::Float(v) => f64::from_bits(self.numbers.items()[i]).total_cmp(v),
+            // Adding zero makes -0.0 the 0.0 that is stored.
+            Term::Float(v) => f64::from_bits(self.numbers.items()[i]).total_cmp(&(v + 0.0)),
             Term::Str(s) => self.text_of(i).cmp(s.as_bytes()),
         }
     }
@@ -164,10 +172,10 @@ impl InvertedIndex {
         low
     }
 
-    /// Sets the bits of rows with a term in the range. Terms of another kind match nothing.
+    /// Sets the bits of rows with a term in the range. Terms of another kind match nothing, and neither does NaN.
     pub fn range(&self, from: Bound<&Term>, to: Bound<&Term>, out: &mut Bitmap) {
         for bound in [from, to] {
-            if let Bound::Included(t) | Bound::Excluded(t) = bound && !self.holds(t) {
+            if let Bound::Included(t) | Bound::Excluded(t) = bound && (!self.holds(t) || t.is_nan()) {
                 return;
             }
         }

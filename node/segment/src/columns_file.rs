@@ -3,7 +3,7 @@
 use crate::{Column, Error, Result, Rows, arrow_type};
 use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_buffer::{Buffer, ScalarBuffer};
-use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{MetadataVersion, root_as_footer};
@@ -11,6 +11,7 @@ use arrow_schema::{DataType as Arrow, Field as ArrowField, Schema as ArrowSchema
 use bytes::Bytes;
 use mishards_types::{FieldId, Schema};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 const TIMESTAMP_COLUMN: &str = "$timestamp";
@@ -36,7 +37,10 @@ pub fn encode(schema: &Schema, rows: &Rows) -> Result<Vec<u8>> {
 
 /// Timestamps and scalar columns over the bytes themselves: nothing is copied when they are aligned.
 pub fn decode(file: &str, schema: &Schema, bytes: Bytes) -> Result<(ScalarBuffer<u64>, BTreeMap<FieldId, Column>)> {
-    let batch = read_batch(bytes).map_err(|e| Error::corrupt(file, e))?;
+    // The decoder panics on lengths that it does not expect; the checksums rule out damage, not a malformed file.
+    let read = catch_unwind(AssertUnwindSafe(|| read_batch(bytes)));
+    let batch = read.unwrap_or_else(|_| Err("it is no Arrow file of ours".to_owned()));
+    let batch = batch.map_err(|e| Error::corrupt(file, e))?;
     let missing = |name: &str| Error::corrupt(file, format!("column {name} is missing or of another type"));
     let timestamps = batch
         .column_by_name(TIMESTAMP_COLUMN)
@@ -58,7 +62,7 @@ fn read_batch(bytes: Bytes) -> std::result::Result<RecordBatch, String> {
     let length = read_footer_length(trailer).map_err(|e| e.to_string())?;
     let from = start.checked_sub(length).ok_or("the Arrow footer is longer than the file")?;
     let footer = root_as_footer(&buffer[from..start]).map_err(|e| e.to_string())?;
-    let schema = fb_to_schema(footer.schema().ok_or("no schema")?);
+    let schema = try_fb_to_schema(footer.schema().ok_or("no schema")?).map_err(|e| e.to_string())?;
     let decoder = FileDecoder::new(Arc::new(schema), footer.version());
     let block = footer.recordBatches().and_then(|b| b.iter().next().copied()).ok_or("no record batch")?;
     let length = (block.bodyLength() as u64).saturating_add(block.metaDataLength() as u64) as usize;

@@ -53,15 +53,17 @@ impl FileSums {
 }
 
 impl Footer {
-    /// Magic, format, length of the JSON, its checksum, the JSON.
+    /// Magic, format, length of the JSON, checksum of all the others, the JSON.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let body = serde_json::to_vec(self).map_err(|e| Error::Mismatch(e.to_string()))?;
         let mut out = Vec::with_capacity(HEADER + body.len());
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        out.extend_from_slice(&checksum(&body).to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(&body);
+        let sum = checksum_around(&out);
+        out[16..HEADER].copy_from_slice(&sum.to_le_bytes());
         Ok(out)
     }
 
@@ -70,13 +72,18 @@ impl Footer {
             return Err(Error::corrupt(file, "not a segment footer"));
         }
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let body = &bytes[HEADER..];
+        if body.len() != word(12) as usize || bytes[16..HEADER] != checksum_around(bytes).to_le_bytes() {
+            return Err(Error::corrupt(file, "the footer's checksum does not match"));
+        }
         if word(8) > FORMAT {
             return Err(Error::NewerFormat { file: file.to_owned(), found: word(8), known: FORMAT });
         }
-        let body = &bytes[HEADER..];
-        if body.len() != word(12) as usize || bytes[16..24] != checksum(body).to_le_bytes() {
-            return Err(Error::corrupt(file, "the footer's checksum does not match"));
-        }
         serde_json::from_slice(body).map_err(|e| Error::corrupt(file, e))
     }
+}
+
+/// Checksum of a footer file without the eight bytes that hold it.
+fn checksum_around(bytes: &[u8]) -> u64 {
+    checksum(&[&bytes[..16], &bytes[HEADER..]].concat())
 }

@@ -5,7 +5,7 @@
 //! nothing after it is a torn tail.
 
 use crate::format::{self, ALIGN, FILE_HEADER, FLAG_SWITCH, FileHeader};
-use crate::{Error, Head, Position, Predecessor, Record, Result};
+use crate::{Error, Head, Position, Record, Result};
 use bytes::Bytes;
 use mishards_storage::{Kind, Storage};
 use mishards_types::{LogId, Sequence, Timestamp};
@@ -42,13 +42,19 @@ pub struct Scan {
 /// over; carried copies are, with their original sequences).
 pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn FnMut(Record)) -> Result<Log> {
     let dir = format!("log/{log}");
-    let mut files: Vec<u64> = storage.list(&dir)?.iter().filter_map(|e| e.name.parse().ok()).collect();
+    let mut files: Vec<u64> = storage
+        .list(&dir)?
+        .iter()
+        .filter_map(|e| e.name.parse().ok())
+        .collect();
     // Files behind a recorded end never happened, whatever is in them.
     files.retain(|file| scan.end.is_none_or(|end| *file <= end.file));
     files.sort_unstable();
     let mut out = Log::default();
     let mut expected = None;
-    let Some(&first) = files.first() else { return Ok(out) };
+    let Some(&first) = files.first() else {
+        return Ok(out);
+    };
     let mut file = first;
     loop {
         if files.last().is_none_or(|last| *last < file) {
@@ -64,7 +70,12 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
             _ => bytes.len(),
         };
         let followed = files.last().is_some_and(|last| *last > file);
-        let reader = FileReader { log, file, bytes: bytes.slice(..limit), followed };
+        let reader = FileReader {
+            log,
+            file,
+            bytes: bytes.slice(..limit),
+            followed,
+        };
         let switched = reader.read(&mut out, &mut expected, visit)?;
         let size = bytes.len() as u64;
         out.files.push((file, size, out.last));
@@ -88,16 +99,32 @@ impl FileReader {
     /// sequence of the next record, once a file was begun.
     fn read(&self, out: &mut Log, expected: &mut Option<u64>, visit: &mut dyn FnMut(Record)) -> Result<bool> {
         match format::decode_file_header(&self.bytes) {
-            FileHeader::Valid { log, file, first, after } if log == self.log && file == self.file => {
+            FileHeader::Valid {
+                log,
+                file,
+                first,
+                after,
+            } if log == self.log && file == self.file => {
                 self.begin(out, expected, first, after)?;
             }
             // No torn write makes a whole header of another file.
-            FileHeader::Valid { .. } => return Err(self.corrupt(0, "the file is another log's, or has another number")),
-            FileHeader::Newer(found) => return Err(Error::NewerFormat { log: self.log, found, known: format::FORMAT }),
+            FileHeader::Valid { .. } => {
+                return Err(self.corrupt(0, "the file is another log's, or has another number"));
+            }
+            FileHeader::Newer(found) => {
+                return Err(Error::NewerFormat {
+                    log: self.log,
+                    found,
+                    known: format::FORMAT,
+                });
+            }
             _ => return self.stop(out, 0, "the file header is not valid"),
         }
         let mut at = FILE_HEADER;
-        out.end = Position { file: self.file, offset: at as u64 };
+        out.end = Position {
+            file: self.file,
+            offset: at as u64,
+        };
         loop {
             if at >= self.bytes.len() {
                 return self.at_end(at);
@@ -119,7 +146,13 @@ impl FileReader {
     }
 
     /// Takes over what the file's header says of the files before it.
-    fn begin(&self, out: &mut Log, expected: &mut Option<u64>, first: Sequence, after: Timestamp) -> Result<()> {
+    fn begin(
+        &self,
+        out: &mut Log,
+        expected: &mut Option<u64>,
+        first: Sequence,
+        after: Timestamp,
+    ) -> Result<()> {
         match expected {
             Some(expected) if *expected != first.0 => {
                 return Err(self.corrupt(0, "the file does not go on where the one before it ended"));
@@ -137,20 +170,25 @@ impl FileReader {
 
     /// The file ended between two groups: fine, unless a later file proves that more had been written.
     fn at_end(&self, at: usize) -> Result<bool> {
-        if self.followed { Err(self.corrupt(at, "groups are missing at the end of the file")) } else { Ok(false) }
+        if self.followed {
+            Err(self.corrupt(at, "groups are missing at the end of the file"))
+        } else {
+            Ok(false)
+        }
     }
 
     fn take(&self, out: &mut Log, records: Vec<Record>, visit: &mut dyn FnMut(Record)) {
         let mut records = records.into_iter().peekable();
         let starts_log = out.head.is_none() && self.file == 1 && out.last_group.is_empty();
-        if starts_log && let Some(record) = records.peek() {
-            if let Some(head) = Head::decode(&record.payload) {
-                out.last_timestamp = out.last_timestamp.max(record.timestamp);
-                out.last = out.last.max(record.sequence);
-                out.last = head.predecessors.iter().map(|p: &Predecessor| p.last).max().unwrap_or(out.last).max(out.last);
-                out.head = Some(head);
-                records.next();
-            }
+        if starts_log
+            && let Some(record) = records.peek()
+            && let Some(head) = Head::decode(&record.payload)
+        {
+            out.last_timestamp = out.last_timestamp.max(record.timestamp);
+            let named = head.predecessors.iter().map(|p| p.last);
+            out.last = named.fold(out.last.max(record.sequence), Sequence::max);
+            out.head = Some(head);
+            records.next();
         }
         let records: Vec<Record> = records.collect();
         for record in &records {
@@ -180,6 +218,13 @@ impl FileReader {
     }
 
     fn corrupt(&self, at: usize, what: &'static str) -> Error {
-        Error::Corrupt { log: self.log, at: Position { file: self.file, offset: at as u64 }, what }
+        Error::Corrupt {
+            log: self.log,
+            at: Position {
+                file: self.file,
+                offset: at as u64,
+            },
+            what,
+        }
     }
 }

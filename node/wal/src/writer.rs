@@ -16,7 +16,9 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { file_bytes: 256 << 20 }
+        Options {
+            file_bytes: 256 << 20,
+        }
     }
 }
 
@@ -49,7 +51,12 @@ impl LogWriter {
         carried: &[Record],
         last: Timestamp,
     ) -> Result<LogWriter> {
-        let next = head.predecessors.iter().map(|p| p.last.0.saturating_add(1)).max().unwrap_or(1);
+        let next = head
+            .predecessors
+            .iter()
+            .map(|p| p.last.0.saturating_add(1))
+            .max()
+            .unwrap_or(1);
         // The head group is numbered from the first carried record, less one for the head itself, so that the
         // copies keep their sequences.
         let first = carried.first().map_or(next, |r| r.sequence.0).saturating_sub(1);
@@ -61,10 +68,21 @@ impl LogWriter {
         }
         make_fence(&*storage, log)?;
         let sink = start_file(&*storage, log, 1, Sequence(first), last)?;
-        let at = Position { file: 1, offset: format::FILE_HEADER as u64 };
+        let at = Position {
+            file: 1,
+            offset: format::FILE_HEADER as u64,
+        };
         let mut writer = LogWriter {
-            storage, log, options, sink, at,
-            next: Sequence(next), last, dead: false, open_group: false, buffer: Vec::new(),
+            storage,
+            log,
+            options,
+            sink,
+            at,
+            next: Sequence(next),
+            last,
+            dead: false,
+            open_group: false,
+            buffer: Vec::new(),
         };
         writer.write_group(Sequence(first), 0, &records)?;
         writer.open_group = true;
@@ -97,12 +115,19 @@ impl LogWriter {
         self.check_alive()?;
         let bytes = payloads.iter().map(|p| p.len() + 16).sum();
         if bytes > GROUP_LIMIT {
-            return Err(Error::TooLarge { bytes, limit: GROUP_LIMIT });
+            return Err(Error::TooLarge {
+                bytes,
+                limit: GROUP_LIMIT,
+            });
         }
         let mut records = Vec::with_capacity(payloads.len());
         for (i, payload) in payloads.into_iter().enumerate() {
             self.last = self.last.next(unix_ms);
-            records.push(Record { sequence: Sequence(self.next.0 + i as u64), timestamp: self.last, payload });
+            records.push(Record {
+                sequence: Sequence(self.next.0 + i as u64),
+                timestamp: self.last,
+                payload,
+            });
         }
         let full = self.at.offset >= self.options.file_bytes;
         let flags = if full { FLAG_SWITCH } else { 0 };
@@ -128,7 +153,11 @@ impl LogWriter {
     }
 
     fn check_alive(&self) -> Result<()> {
-        if self.dead { Err(Error::Dead { log: self.log }) } else { Ok(()) }
+        if self.dead {
+            Err(Error::Dead { log: self.log })
+        } else {
+            Ok(())
+        }
     }
 
     fn write_group(&mut self, first: Sequence, flags: u32, records: &[Record]) -> Result<()> {
@@ -150,7 +179,10 @@ impl LogWriter {
         self.dead = true;
         let file = self.at.file + 1;
         self.sink = start_file(&*self.storage, self.log, file, self.next, self.last)?;
-        self.at = Position { file, offset: format::FILE_HEADER as u64 };
+        self.at = Position {
+            file,
+            offset: format::FILE_HEADER as u64,
+        };
         self.open_group = false;
         self.dead = false;
         Ok(())

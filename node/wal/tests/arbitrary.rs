@@ -1,5 +1,6 @@
 //! Any bytes in the place of a log file: reading ends, without a panic, and asks for no more memory than a few
 //! times the file.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod disk;
 

@@ -98,7 +98,7 @@ impl Walk<'_> {
 
     /// Best-first walk; up to `ef` admitted nodes, in no order.
     fn lowest(&self, start: Near, visited: &mut Visited) -> BinaryHeap<Near> {
-        let ef = self.params.ef.max(self.params.k).max(1);
+        let ef = self.params.ef.max(self.params.k).clamp(1, self.index.nodes());
         let mut open = BinaryHeap::from([Reverse(start)]);
         let mut found: BinaryHeap<Near> = BinaryHeap::with_capacity(ef + 1);
         visited.insert(start.1);
@@ -137,7 +137,7 @@ impl Walk<'_> {
 
     /// Nodes to rows: every admitted row of a node, nearest first, ties by row.
     fn expand(&self, found: BinaryHeap<Near>) -> Vec<(f32, u32)> {
-        let mut out = Vec::with_capacity(self.params.k);
+        let mut out = Vec::with_capacity(self.params.k.min(self.index.row_count()));
         for Near(distance, node) in found.into_sorted_vec() {
             let full = out.len() >= self.params.k;
             if full && out.last().is_some_and(|last: &(f32, u32)| last.0 < distance) {

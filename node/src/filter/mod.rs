@@ -1,0 +1,208 @@
+//! Evaluates a typed predicate over columns, into bitmaps. Three-valued: a row is true, false or unknown; only true
+//! rows match.
+
+mod json;
+mod operand;
+mod set;
+mod with_index;
+
+use crate::unit::Unit;
+use arrow_array::cast::AsArray;
+use arrow_array::Array;
+use mishards_expr::{Comparison, ContainsMode, LikePattern, Operand, Predicate};
+use mishards_types::{Bitmap, Value};
+use operand::{Cell, Cells};
+use set::ValueSet;
+use std::cmp::Ordering;
+
+/// Rows for which a predicate is true, and rows for which it is unknown.
+#[derive(Debug, Clone)]
+pub struct Ternary {
+    yes: Bitmap,
+    unknown: Bitmap,
+}
+
+impl Ternary {
+    fn known(yes: Bitmap) -> Ternary {
+        let unknown = Bitmap::zeros(yes.len());
+        Ternary { yes, unknown }
+    }
+
+    /// From one answer a row: `None` is unknown.
+    fn from_fn(rows: usize, mut answer: impl FnMut(usize) -> Option<bool>) -> Ternary {
+        let (mut yes, mut unknown) = (Bitmap::zeros(rows), Bitmap::zeros(rows));
+        for row in 0..rows {
+            match answer(row) {
+                Some(true) => yes.set(row),
+                Some(false) => {}
+                None => unknown.set(row),
+            }
+        }
+        Ternary { yes, unknown }
+    }
+
+    fn not(mut self) -> Ternary {
+        self.yes.or(&self.unknown);
+        self.yes.not();
+        self
+    }
+
+    fn and(&mut self, other: &Ternary) {
+        // Unknown where neither is false and not both are true.
+        let mut possible = self.yes.clone();
+        possible.or(&self.unknown);
+        let mut other_possible = other.yes.clone();
+        other_possible.or(&other.unknown);
+        possible.and(&other_possible);
+        self.yes.and(&other.yes);
+        possible.and_not(&self.yes);
+        self.unknown = possible;
+    }
+
+    fn or(&mut self, other: &Ternary) {
+        self.yes.or(&other.yes);
+        self.unknown.or(&other.unknown);
+        self.unknown.and_not(&self.yes);
+    }
+}
+
+/// The rows of a unit that match; `None` means all of them.
+pub fn matching_rows(unit: &Unit, predicate: &Predicate) -> Option<Bitmap> {
+    if predicate.is_all() {
+        return None;
+    }
+    Some(evaluate(unit, predicate).yes)
+}
+
+fn evaluate(unit: &Unit, predicate: &Predicate) -> Ternary {
+    let rows = unit.rows.len();
+    if let Some(found) = with_index::evaluate(unit, predicate) {
+        return found;
+    }
+    match predicate {
+        Predicate::Const(true) => Ternary::known(Bitmap::ones(rows)),
+        Predicate::Const(false) => Ternary::known(Bitmap::zeros(rows)),
+        Predicate::Not(inner) => evaluate(unit, inner).not(),
+        Predicate::And(parts) => fold(unit, parts, Ternary::and),
+        Predicate::Or(parts) => fold(unit, parts, Ternary::or),
+        Predicate::Compare(left, op, right) => compare(unit, left, *op, right),
+        Predicate::In(operand, values) => in_set(unit, operand, values),
+        Predicate::Like(operand, pattern) => like(unit, operand, pattern),
+        Predicate::IsNull(operand) => is_null(unit, operand),
+        Predicate::Exists(operand) => {
+            let mut found = is_null(unit, operand).yes;
+            found.not();
+            Ternary::known(found)
+        }
+        Predicate::Contains(mode, operand, values) => contains(unit, *mode, operand, values),
+    }
+}
+
+fn fold(unit: &Unit, parts: &[Predicate], join: fn(&mut Ternary, &Ternary)) -> Ternary {
+    let mut parts = parts.iter().map(|p| evaluate(unit, p));
+    let Some(mut out) = parts.next() else { return Ternary::known(Bitmap::ones(unit.rows.len())) };
+    parts.for_each(|p| join(&mut out, &p));
+    out
+}
+
+fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand) -> Ternary {
+    let rows = unit.rows.len();
+    if let (Operand::Column { field, .. }, Operand::Literal(value)) = (left, right)
+        && let Some(fast) = compare_column(unit, *field, op, value)
+    {
+        return fast;
+    }
+    let (left, right) = (Cells::new(unit, left), Cells::new(unit, right));
+    Ternary::from_fn(rows, |row| {
+        let ordering = left.get(row).compare(&right.get(row))?;
+        Some(op.accepts(ordering))
+    })
+}
+
+/// The common case without a value per row: a typed column against a constant of its type.
+fn compare_column(unit: &Unit, field: mishards_types::FieldId, op: Comparison, value: &Value) -> Option<Ternary> {
+    use arrow_array::types::{Float64Type, Int64Type};
+    let array = unit.rows.scalar(field)?;
+    let rows = array.len();
+    let yes = match value {
+        Value::Int(v) => {
+            let ints = array.as_primitive_opt::<Int64Type>()?.values();
+            Bitmap::from_fn(rows, |i| op.accepts(ints[i].cmp(v)))
+        }
+        Value::Float(v) => {
+            let floats = array.as_primitive_opt::<Float64Type>()?.values();
+            Bitmap::from_fn(rows, |i| floats[i].partial_cmp(v).is_some_and(|o| op.accepts(o)))
+        }
+        Value::Str(v) => {
+            let texts = array.as_string_opt::<i32>()?;
+            Bitmap::from_fn(rows, |i| op.accepts(texts.value(i).cmp(v.as_str())))
+        }
+        _ => return None,
+    };
+    Some(mask_nulls(array.as_ref(), yes))
+}
+
+fn mask_nulls(array: &dyn Array, mut yes: Bitmap) -> Ternary {
+    if array.null_count() == 0 {
+        return Ternary::known(yes);
+    }
+    let unknown = Bitmap::from_fn(array.len(), |i| array.is_null(i));
+    yes.and_not(&unknown);
+    Ternary { yes, unknown }
+}
+
+fn in_set(unit: &Unit, operand: &Operand, values: &[Value]) -> Ternary {
+    let (cells, set) = (Cells::new(unit, operand), ValueSet::new(values));
+    Ternary::from_fn(unit.rows.len(), |row| set.contains(&cells.get(row)))
+}
+
+fn like(unit: &Unit, operand: &Operand, pattern: &LikePattern) -> Ternary {
+    let cells = Cells::new(unit, operand);
+    Ternary::from_fn(unit.rows.len(), |row| match cells.get(row) {
+        Cell::Str(text) => Some(pattern.matches(&text)),
+        _ => None,
+    })
+}
+
+fn is_null(unit: &Unit, operand: &Operand) -> Ternary {
+    let cells = Cells::new(unit, operand);
+    Ternary::known(Bitmap::from_fn(unit.rows.len(), |row| matches!(cells.get(row), Cell::Null)))
+}
+
+fn contains(unit: &Unit, mode: ContainsMode, operand: &Operand, values: &[Value]) -> Ternary {
+    let cells = Cells::new(unit, operand);
+    let has = |items: &[Cell], value: &Value| {
+        let wanted = Cell::from_value(value);
+        items.iter().any(|item| item.compare(&wanted) == Some(Ordering::Equal))
+    };
+    Ternary::from_fn(unit.rows.len(), |row| {
+        let items = cells.items(row)?;
+        Some(match mode {
+            ContainsMode::All => values.iter().all(|v| has(&items, v)),
+            _ => values.iter().any(|v| has(&items, v)),
+        })
+    })
+}
+
+/// The group key of a row as JSON text; empty for null.
+pub fn group_key(unit: &Unit, operand: &Operand, row: u32) -> String {
+    match Cells::new(unit, operand).get(row as usize) {
+        Cell::Null | Cell::Object | Cell::List(_) => String::new(),
+        Cell::Bool(v) => v.to_string(),
+        Cell::Int(v) => v.to_string(),
+        Cell::Float(v) => v.to_string(),
+        Cell::Str(v) => serde_json::Value::String(v.into_owned()).to_string(),
+    }
+}
+
+/// A value as a term of an inverted index; null has none.
+pub fn index_term(array: &arrow_array::ArrayRef, row: usize) -> Option<mishards_index::Term> {
+    use mishards_index::Term;
+    match operand::cell_of(array, row) {
+        Cell::Bool(v) => Some(Term::Int(v.into())),
+        Cell::Int(v) => Some(Term::Int(v)),
+        Cell::Float(v) => Some(Term::Float(v)),
+        Cell::Str(v) => Some(Term::Str(v.into_owned())),
+        Cell::Null | Cell::List(_) | Cell::Object => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! Predicates that an inverted index answers without touching the column.
+
+use super::Ternary;
+use crate::unit::Unit;
+use arrow_array::Array;
+use mishards_expr::{Comparison, ContainsMode, Operand, Predicate};
+use mishards_index::{InvertedIndex, Term};
+use mishards_types::{Bitmap, DataType, FieldId, Value};
+use std::ops::Bound;
+
+/// The answer from an index, when the field has one that can give it exactly.
+pub fn evaluate(unit: &Unit, predicate: &Predicate) -> Option<Ternary> {
+    let yes = match predicate {
+        Predicate::Compare(Operand::Column { field, data_type }, op, Operand::Literal(value)) => {
+            let index = index_of(unit, *field)?;
+            range(index, *op, &term(*data_type, value)?, unit.rows.len())?
+        }
+        Predicate::In(Operand::Column { field, data_type }, values) => {
+            let index = index_of(unit, *field)?;
+            let mut out = Bitmap::zeros(unit.rows.len());
+            for value in values {
+                index.equal(&term(*data_type, value)?, &mut out);
+            }
+            out
+        }
+        Predicate::Like(Operand::Column { field, .. }, pattern) => {
+            let index = index_of(unit, *field)?;
+            let mut out = Bitmap::zeros(unit.rows.len());
+            let prefix = pattern.prefix().map_or("", |(prefix, _)| prefix);
+            index.matching(prefix, |text| pattern.matches(text), &mut out);
+            out
+        }
+        Predicate::Contains(mode, Operand::Column { field, data_type: DataType::Array }, values) => {
+            return contains(unit, *field, *mode, values);
+        }
+        _ => return None,
+    };
+    let field = match predicate {
+        Predicate::Compare(Operand::Column { field, .. }, ..)
+        | Predicate::In(Operand::Column { field, .. }, _)
+        | Predicate::Like(Operand::Column { field, .. }, _) => *field,
+        _ => return None,
+    };
+    with_nulls(unit, field, yes)
+}
+
+fn index_of(unit: &Unit, field: FieldId) -> Option<&InvertedIndex> {
+    unit.inverted.get(&field).map(|index| &**index)
+}
+
+/// The term of a constant; `None` when the column's values and the constant do not compare exactly as terms.
+fn term(data_type: DataType, value: &Value) -> Option<Term> {
+    match (data_type, value) {
+        (DataType::Bool, Value::Bool(v)) => Some(Term::Int((*v).into())),
+        (t, Value::Int(v)) if t.is_integer() => Some(Term::Int(*v)),
+        // Every f32 column value was widened, so only f64 constants compare exactly.
+        (t, Value::Float(v)) if t.is_float() => Some(Term::Float(if *v == 0.0 { 0.0 } else { *v })),
+        (t, Value::Int(v)) if t.is_float() && v.unsigned_abs() < 1 << 53 => Some(Term::Float(*v as f64)),
+        (DataType::VarChar, Value::Str(v)) => Some(Term::Str(v.clone())),
+        _ => None,
+    }
+}
+
+fn range(index: &InvertedIndex, op: Comparison, term: &Term, rows: usize) -> Option<Bitmap> {
+    let mut out = Bitmap::zeros(rows);
+    let (from, to) = match op {
+        Comparison::Eq => (Bound::Included(term), Bound::Included(term)),
+        Comparison::Lt => (Bound::Unbounded, Bound::Excluded(term)),
+        Comparison::Le => (Bound::Unbounded, Bound::Included(term)),
+        Comparison::Gt => (Bound::Excluded(term), Bound::Unbounded),
+        Comparison::Ge => (Bound::Included(term), Bound::Unbounded),
+        Comparison::Ne => {
+            index.range(Bound::Unbounded, Bound::Excluded(term), &mut out);
+            (Bound::Excluded(term), Bound::Unbounded)
+        }
+    };
+    index.range(from, to, &mut out);
+    Some(out)
+}
+
+fn contains(unit: &Unit, field: FieldId, mode: ContainsMode, values: &[Value]) -> Option<Ternary> {
+    let index = index_of(unit, field)?;
+    let element = unit.schema.field_by_id(field)?.element?;
+    let mut lists = Vec::new();
+    for value in values {
+        let mut rows = Bitmap::zeros(unit.rows.len());
+        index.equal(&term(element, value)?, &mut rows);
+        lists.push(rows);
+    }
+    let all = mode == ContainsMode::All;
+    let mut yes = if all { Bitmap::ones(unit.rows.len()) } else { Bitmap::zeros(unit.rows.len()) };
+    lists.iter().for_each(|rows| if all { yes.and(rows) } else { yes.or(rows) });
+    with_nulls(unit, field, yes)
+}
+
+fn with_nulls(unit: &Unit, field: FieldId, mut yes: Bitmap) -> Option<Ternary> {
+    let array = unit.rows.scalar(field)?;
+    let unknown = match array.null_count() {
+        0 => Bitmap::zeros(array.len()),
+        _ => Bitmap::from_fn(array.len(), |i| array.is_null(i)),
+    };
+    yes.and_not(&unknown);
+    Some(Ternary { yes, unknown })
+}

@@ -1,0 +1,60 @@
+//! Follows the writer's deletes: a read-only node answers for rows only when it knows what hides them.
+
+use crate::columns::keys_from_wire;
+use crate::deletes::Deletes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use mishards_proto::node::DeletesUpdate;
+use mishards_segment::Delete;
+use mishards_types::{CollectionId, Epoch, PartitionId, Sequence, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Where deletes come from: the writer, behind a connection.
+#[tonic::async_trait]
+pub trait DeleteSource: Send + Sync + 'static {
+    /// Opens the stream from its start.
+    async fn watch_deletes(&self) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status>;
+}
+
+/// Follows until the task is dropped; connects again whenever the stream ends.
+pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>) {
+    loop {
+        match source.watch_deletes().await {
+            Ok(mut stream) => {
+                let mut first = true;
+                while let Some(Ok(update)) = stream.next().await {
+                    if std::mem::take(&mut first) {
+                        deletes.reset(Epoch(update.epoch));
+                    }
+                    apply(&deletes, update);
+                }
+                tracing::info!("the stream of deletes ended, connecting again");
+            }
+            Err(e) => tracing::debug!(error = %e, "no stream of deletes yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn apply(deletes: &Deletes, update: DeletesUpdate) {
+    for entry in update.deletes {
+        let one = |key| {
+            Arc::new(Delete {
+                sequence: Sequence(entry.sequence),
+                partition: PartitionId(entry.partition_id),
+                visible_at: Timestamp(entry.visible_at),
+                resolved_at: Timestamp(entry.resolved_at),
+                key,
+            })
+        };
+        let list = keys_from_wire(entry.keys).into_iter().map(one).collect();
+        deletes.add(CollectionId(entry.collection_id), list);
+    }
+    for (collection, floor) in update.floors {
+        deletes.raise_floor(CollectionId(collection), Sequence(floor));
+    }
+    deletes.advance(Sequence(update.through));
+}

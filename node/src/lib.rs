@@ -1,0 +1,25 @@
+//! The stateful server: answers sub-queries over segments and growing rows, and, as the writable node, owns the
+//! log, the catalog and all background work.
+
+mod columns;
+mod deletes;
+mod error;
+mod filter;
+mod follower;
+mod metrics;
+mod options;
+mod pools;
+mod read;
+mod segment_cache;
+mod service;
+mod tombstones;
+mod unit;
+mod writer;
+
+pub use error::{Failure, Kind, Result};
+pub use follower::{DeleteSource, follow_deletes};
+pub use metrics::Metrics;
+pub use options::{IngestOptions, NodeOptions};
+pub use pools::Pools;
+pub use service::{API_VERSION, Node, NodeParts};
+pub use writer::{Writer, WriterParts};

@@ -1,0 +1,50 @@
+//! The node's metrics.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
+
+/// Registered once per process; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    pub search_seconds: Histogram,
+    pub query_seconds: Histogram,
+    pub log_sync_seconds: Histogram,
+    pub rows_written_total: IntCounter,
+    pub growing_rows: IntGauge,
+    pub growing_bytes: IntGauge,
+    pub segments_flushed_total: IntCounter,
+    pub segments_merged_total: IntCounter,
+    pub indexes_built_total: IntCounter,
+    pub files_removed_total: IntCounter,
+    pub open_segments: IntGauge,
+}
+
+impl Metrics {
+    pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
+        let histogram = |name: &str, help: &str| {
+            let buckets = prometheus::exponential_buckets(0.0001, 2.0, 18)?;
+            let h = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+            registry.register(Box::new(h.clone())).map(|()| h)
+        };
+        let counter = |name: &str, help: &str| {
+            let c = IntCounter::new(name, help)?;
+            registry.register(Box::new(c.clone())).map(|()| c)
+        };
+        let gauge = |name: &str, help: &str| {
+            let g = IntGauge::new(name, help)?;
+            registry.register(Box::new(g.clone())).map(|()| g)
+        };
+        Ok(Metrics {
+            search_seconds: histogram("mishards_node_search_seconds", "Time of a sub-query's search")?,
+            query_seconds: histogram("mishards_node_query_seconds", "Time of a sub-query's filter query")?,
+            log_sync_seconds: histogram("mishards_node_log_sync_seconds", "Time to make a log group durable")?,
+            rows_written_total: counter("mishards_node_rows_written_total", "Rows acknowledged")?,
+            growing_rows: gauge("mishards_node_growing_rows", "Rows that are not in files yet")?,
+            growing_bytes: gauge("mishards_node_growing_bytes", "Memory of the growing rows")?,
+            segments_flushed_total: counter("mishards_node_segments_flushed_total", "Segments written from growing rows")?,
+            segments_merged_total: counter("mishards_node_segments_merged_total", "Segments that merges replaced")?,
+            indexes_built_total: counter("mishards_node_indexes_built_total", "Index files built")?,
+            files_removed_total: counter("mishards_node_files_removed_total", "Files unlinked after their window")?,
+            open_segments: gauge("mishards_node_open_segments", "Segments held open")?,
+        })
+    }
+}

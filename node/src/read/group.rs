@@ -1,0 +1,31 @@
+//! Group-by: the best rows of the best groups.
+
+use super::Found;
+use super::search::Grouping;
+use crate::filter::group_key;
+use crate::unit::Unit;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// From rows in order, the first `size` of each of the first `k` groups. Null is a group of its own.
+pub fn best_groups(grouping: &Grouping, k: usize, units: &[Arc<Unit>], found: Vec<Found>) -> Vec<(Found, Option<String>)> {
+    let mut sizes: HashMap<String, usize> = HashMap::new();
+    let mut full = 0;
+    let mut out = Vec::new();
+    for row in found {
+        let key = group_key(&units[row.unit], &grouping.key, row.row);
+        let groups = sizes.len();
+        match sizes.get_mut(&key) {
+            Some(size) if *size >= grouping.size => continue,
+            Some(size) => *size += 1,
+            None if groups >= k => continue,
+            None => drop(sizes.insert(key.clone(), 1)),
+        }
+        full += usize::from(sizes.get(&key) == Some(&grouping.size));
+        out.push((row, Some(key)));
+        if full >= k {
+            break;
+        }
+    }
+    out
+}

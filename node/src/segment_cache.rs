@@ -1,0 +1,238 @@
+//! Segments held open: verified, mapped, with the deletes that are known so far applied.
+
+use crate::deletes::Deletes;
+use crate::tombstones::Tombstones;
+use crate::unit::Unit;
+use crate::{Failure, Result};
+use bytes::Bytes;
+use mishards_catalog::{DeltaFile, FileRef, Segment};
+use mishards_index::{HnswIndex, InvertedIndex};
+use mishards_segment::{Delete, SegmentReader, Tombstone, check_trailer, decode_deletes, decode_delta};
+use mishards_storage::Storage;
+use mishards_types::{Clock, Schema, SegmentId, Sequence};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Segments that nothing asked for in this long are closed.
+const IDLE: Duration = Duration::from_secs(900);
+
+/// The deletes that a request's snapshot knows of.
+pub struct Deltas<'a> {
+    pub files: &'a [DeltaFile],
+    /// Deletes up to it are in the files.
+    pub through: Sequence,
+}
+
+#[derive(Default)]
+struct Slot {
+    open: Option<Open>,
+}
+
+struct Open {
+    unit: Arc<Unit>,
+    /// Deletes up to it are applied.
+    applied: Sequence,
+    files: Vec<FileRef>,
+    used: Duration,
+}
+
+/// See the file's head.
+pub struct SegmentCache {
+    storage: Arc<dyn Storage>,
+    deletes: Arc<Deletes>,
+    clock: Arc<dyn Clock>,
+    slots: Mutex<HashMap<SegmentId, Arc<Mutex<Slot>>>>,
+    deltas: Mutex<HashMap<String, Arc<Vec<Delete>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SegmentCache {
+    pub fn new(storage: Arc<dyn Storage>, deletes: Arc<Deletes>, clock: Arc<dyn Clock>) -> SegmentCache {
+        SegmentCache { storage, deletes, clock, slots: Mutex::default(), deltas: Mutex::default() }
+    }
+
+    /// Opens a segment as its descriptor says, and applies every delete that this node knows. May block on files.
+    pub fn open(&self, segment: &Segment, schema: &Arc<Schema>, deltas: &Deltas) -> Result<Arc<Unit>> {
+        let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
+        let mut slot = lock(&slot);
+        let files: Vec<FileRef> = segment.all_files().cloned().collect();
+        let current = slot.open.take();
+        let mut open = match current {
+            Some(open) if open.files == files => open,
+            Some(open) => self.update(open, segment, files)?,
+            None => self.load(segment, schema, files)?,
+        };
+        open.used = self.clock.elapsed();
+        let unit = self.apply(&mut open, segment, deltas);
+        slot.open = Some(open);
+        unit
+    }
+
+    /// The rows of a segment whatever hides them: for index builds.
+    pub fn rows_of(&self, segment: &Segment, schema: &Arc<Schema>) -> Result<Arc<Unit>> {
+        let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
+        let mut slot = lock(&slot);
+        if slot.open.is_none() {
+            let files = segment.all_files().cloned().collect();
+            let open = self.load(segment, schema, files)?;
+            slot.open = Some(Open { used: self.clock.elapsed(), ..open });
+        }
+        slot.open.as_ref().map(|open| Arc::clone(&open.unit)).ok_or_else(|| Failure::internal("a segment was not opened"))
+    }
+
+    /// Number of segments held open.
+    pub fn len(&self) -> usize {
+        lock(&self.slots).len()
+    }
+
+    /// Closes what has not been used for a while.
+    pub fn close_idle(&self) {
+        let now = self.clock.elapsed();
+        let idle = |slot: &Arc<Mutex<Slot>>| match slot.try_lock() {
+            Ok(slot) => slot.open.as_ref().is_none_or(|open| now.saturating_sub(open.used) > IDLE),
+            Err(_) => false,
+        };
+        lock(&self.slots).retain(|_, slot| !idle(slot));
+        lock(&self.deltas).clear();
+    }
+
+    fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {
+        let footer = self.storage.read(&segment.footer.path)?;
+        let mut failure = None;
+        let mut bytes_of = |name: &str| {
+            let path = segment.files.iter().find(|f| f.path.rsplit('/').next() == Some(name))?;
+            self.storage.map(&path.path).map_err(|e| failure = Some(e)).ok()
+        };
+        let opened = SegmentReader::open(&segment.footer.path, &footer, schema, &mut bytes_of);
+        let reader = match (opened, failure) {
+            (_, Some(e)) => return Err(e.into()),
+            (Err(e), None) => return Err(damaged(segment, e)),
+            (Ok(reader), None) => reader,
+        };
+        let order = reader.keys.in_key_order();
+        let key = |row: u32| reader.rows.keys().map(|k| mishards_segment::key_at(k, row as usize));
+        let repeated_keys = order.windows(2).any(|w| key(w[0]) == key(w[1]));
+        let mut unit = Unit {
+            segment: segment.id,
+            schema: Arc::clone(schema),
+            newest_row: reader.rows.max_timestamp(),
+            tombstones: Arc::new(Tombstones::none(reader.rows.len())),
+            rows: reader.rows,
+            keys: Some(reader.keys),
+            graphs: HashMap::new(),
+            inverted: HashMap::new(),
+            repeated_keys,
+        };
+        self.read_deletes(&mut unit, segment)?;
+        self.open_indexes(&mut unit, segment)?;
+        tracing::debug!(segment = segment.id.0, rows = unit.rows.len(), "segment opened");
+        Ok(Open { unit: Arc::new(unit), applied: segment.folded_through, files, used: Duration::ZERO })
+    }
+
+    /// The same rows with other index files or a newer delete file.
+    fn update(&self, open: Open, segment: &Segment, files: Vec<FileRef>) -> Result<Open> {
+        let mut unit = (*open.unit).clone();
+        let mut applied = open.applied;
+        if segment.folded_through > applied {
+            self.read_deletes(&mut unit, segment)?;
+            applied = segment.folded_through;
+        }
+        unit.graphs.clear();
+        unit.inverted.clear();
+        self.open_indexes(&mut unit, segment)?;
+        Ok(Open { unit: Arc::new(unit), applied, files, used: open.used })
+    }
+
+    fn read_deletes(&self, unit: &mut Unit, segment: &Segment) -> Result<()> {
+        if let Some(file) = &segment.delete_file {
+            let bytes = self.storage.read(&file.path)?;
+            let list = decode_deletes(&file.path, bytes, unit.rows.len()).map_err(|e| damaged(segment, e))?;
+            unit.tombstones = Arc::new(unit.tombstones.with(list));
+        }
+        Ok(())
+    }
+
+    fn open_indexes(&self, unit: &mut Unit, segment: &Segment) -> Result<()> {
+        for index in &segment.indexes {
+            let bytes: Bytes = self.storage.map(&index.file.path)?;
+            let payload = check_trailer(&index.file.path, bytes).map_err(|e| damaged(segment, e))?;
+            let invalid = |e| Failure::unreadable(format!("{}: {e}", index.file.path));
+            if index.kind == "hnsw" {
+                unit.graphs.insert(index.field, Arc::new(HnswIndex::open(payload).map_err(invalid)?));
+            } else {
+                let inverted = InvertedIndex::open(payload).map_err(invalid)?;
+                if inverted.rows() != unit.rows.len() {
+                    return Err(Failure::unreadable(format!("{}: it does not belong to these rows", index.file.path)));
+                }
+                unit.inverted.insert(index.field, Arc::new(inverted));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the delta files, then the stream, each delete once.
+    fn apply(&self, open: &mut Open, segment: &Segment, deltas: &Deltas) -> Result<Arc<Unit>> {
+        let mut files: Vec<&DeltaFile> = deltas.files.iter().filter(|d| d.through > open.applied).collect();
+        files.sort_by_key(|d| d.first);
+        let mut found = Vec::new();
+        for file in files {
+            for delete in self.delta(file)?.iter().filter(|d| d.sequence > open.applied) {
+                hide(&open.unit, segment, delete, &mut found);
+            }
+        }
+        let from_files = open.applied.max(deltas.through);
+        let Some((newer, through)) = self.deletes.since(segment.collection, from_files) else {
+            return Err(Failure::too_old(format!("deletes after {from_files} of collection {} are in newer files", segment.collection)));
+        };
+        newer.iter().for_each(|delete| hide(&open.unit, segment, delete, &mut found));
+        if !found.is_empty() {
+            let mut unit = (*open.unit).clone();
+            unit.tombstones = Arc::new(unit.tombstones.with(found));
+            open.unit = Arc::new(unit);
+        }
+        open.applied = from_files.max(through);
+        Ok(Arc::clone(&open.unit))
+    }
+
+    fn delta(&self, file: &DeltaFile) -> Result<Arc<Vec<Delete>>> {
+        if let Some(known) = lock(&self.deltas).get(&file.file.path) {
+            return Ok(Arc::clone(known));
+        }
+        let bytes = self.storage.read(&file.file.path)?;
+        let decoded = Arc::new(decode_delta(&file.file.path, bytes).map_err(|e| Failure::unreadable(e))?);
+        lock(&self.deltas).insert(file.file.path.clone(), Arc::clone(&decoded));
+        Ok(decoded)
+    }
+
+    /// The unit and the sequence up to which deletes are applied to it, for folding.
+    pub fn folded(&self, segment: &Segment, schema: &Arc<Schema>, deltas: &Deltas) -> Result<(Arc<Unit>, Sequence)> {
+        let unit = self.open(segment, schema, deltas)?;
+        let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
+        let slot = lock(&slot);
+        match &slot.open {
+            Some(open) => Ok((Arc::clone(&open.unit), open.applied)),
+            None => Ok((unit, segment.folded_through)),
+        }
+    }
+}
+
+fn hide(unit: &Unit, segment: &Segment, delete: &Delete, found: &mut Vec<Tombstone>) {
+    if delete.partition.0 != 0 && delete.partition != segment.partition {
+        return;
+    }
+    let Some(keys) = &unit.keys else { return };
+    for row in keys.rows_of(&delete.key) {
+        if unit.timestamp(row) <= delete.resolved_at {
+            found.push(Tombstone { row, visible_at: delete.visible_at });
+        }
+    }
+}
+
+fn damaged(segment: &Segment, e: mishards_segment::Error) -> Failure {
+    tracing::error!(segment = segment.id.0, error = %e, "segment is damaged and is not served");
+    Failure::unreadable(format!("segment {}: {e}", segment.id))
+}

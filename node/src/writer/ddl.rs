@@ -1,0 +1,47 @@
+//! Changes that users ask for: planned against the newest snapshot, committed, then logged whole, then answered.
+
+use super::Writer;
+use super::log_thread::Logged;
+use crate::Result;
+use mishards_catalog::{Change, Command, plan_command};
+use mishards_proto::node::{LogRecord, log_record::Body};
+use mishards_types::Version;
+use prost::Message;
+
+impl Writer {
+    /// Runs a command.
+    pub async fn change(&self, command: &Command) -> Result<(Version, Logged)> {
+        let mut logged_changes: Vec<Change> = Vec::new();
+        let plan = |snapshot: &mishards_catalog::Snapshot| {
+            let changes = plan_command(snapshot, command, &mut || self.next_id(), self.now())?;
+            logged_changes.clone_from(&changes);
+            Ok(changes)
+        };
+        let version = self
+            .commit(plan, |state| state.last_schema_change = state.snapshot.version)
+            .await?;
+        // Logged whole, so that a replay knows collections that the catalog may have lost or purged.
+        let schema = serde_json::to_vec(&logged_changes).map_err(crate::Failure::internal)?;
+        let payload = LogRecord { body: Some(Body::Schema(schema)) }.encode_to_vec();
+        let logged = self.log.log(with_tag(payload), None).await?;
+        for (collection, _) in self.deletes.floors() {
+            if self.view().snapshot.collection(collection).is_none() {
+                self.deletes.forget(collection);
+            }
+        }
+        Ok((version, logged))
+    }
+}
+
+/// First byte of our records; the log keeps 0 for its own.
+const RECORD_TAG: u8 = 1;
+
+pub fn with_tag(mut payload: Vec<u8>) -> bytes::Bytes {
+    payload.insert(0, RECORD_TAG);
+    payload.into()
+}
+
+/// The record behind the tag.
+pub fn decode_record(payload: &[u8]) -> Option<LogRecord> {
+    LogRecord::decode(payload.strip_prefix(&[RECORD_TAG])?).ok()
+}

@@ -1,0 +1,132 @@
+//! Delta files: deletes published so that any node can apply them, folded into the segments over time, and dropped
+//! when every segment has them.
+
+use super::Writer;
+use super::flush::directory_of;
+use crate::Result;
+use crate::segment_cache::Deltas;
+use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Segment};
+use mishards_segment::{Delete, encode_delta, encode_deletes};
+use mishards_types::{CollectionId, SegmentId, Sequence};
+use std::sync::Arc;
+
+/// A collection with more delta files than this has them folded.
+const FOLD_FILES: usize = 3;
+
+impl Writer {
+    /// Publishes what is pending of collections that have much, or whose deletes keep old log files alive.
+    pub(super) async fn publish_deltas(&self, pinned_below: Option<Sequence>) -> Result<()> {
+        let view = self.view();
+        for collection in view.snapshot.collections() {
+            let (count, first) = self.deletes.pending(collection.id, collection.deltas_through);
+            let pins = first.zip(pinned_below).is_some_and(|(first, bound)| first < bound);
+            if count >= self.parts.ingest.delta_max_deletes || pins {
+                self.publish_delta(collection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_delta(&self, collection: &Collection) -> Result<()> {
+        let after = collection.deltas_through;
+        let Some((deletes, through)) = self.deletes.since(collection.id, after) else { return Ok(()) };
+        if deletes.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<Delete> = deletes.iter().map(|d| (**d).clone()).collect();
+        let (entries, id) = (list.len() as u64, SegmentId(self.next_id()));
+        let path = format!("deltas/{}/{id}-{}", collection.id, self.log_id.incarnation);
+        let (storage, target) = (Arc::clone(&self.parts.storage), path.clone());
+        let bytes = self
+            .parts
+            .pools
+            .io(move || {
+                let bytes = encode_delta(&list);
+                storage.put(&target, &[&bytes])?;
+                Ok(bytes.len() as u64)
+            })
+            .await?;
+        let file = mishards_catalog::FileRef { path, bytes };
+        let delta = DeltaFile { id, collection: collection.id, file, entries, first: Sequence(after.0 + 1), through };
+        self.commit(
+            |snapshot| {
+                let Some(current) = snapshot.collection(collection.id) else { return Ok(Vec::new()) };
+                let mut current = (**current).clone();
+                current.deltas_through = through;
+                Ok(vec![Change::Put(Entity::DeltaFile(delta)), Change::Put(Entity::Collection(Box::new(current)))])
+            },
+            |_| {},
+        )
+        .await?;
+        tracing::info!(collection = collection.id.0, entries, through = through.0, "deletes were published in a delta file");
+        Ok(())
+    }
+
+    /// Folds delta files into the segments of collections that have many, then drops the files that all have.
+    pub(super) async fn fold_deltas(&self) -> Result<()> {
+        let view = self.view();
+        for collection in view.snapshot.collections() {
+            let files: Vec<DeltaFile> = view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
+            if files.len() <= FOLD_FILES {
+                continue;
+            }
+            let through = files.iter().map(|f| f.through).max().unwrap_or_default();
+            for segment in view.snapshot.segments_of(collection.id).filter(|s| s.folded_through < through) {
+                self.fold_segment(collection, segment, &files).await?;
+            }
+            self.drop_folded(collection.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn fold_segment(&self, collection: &Collection, segment: &Arc<Segment>, files: &[DeltaFile]) -> Result<()> {
+        let (cache, schema) = (Arc::clone(&self.cache), Arc::new(collection.schema.clone()));
+        let (opened, files, through) = (Arc::clone(segment), files.to_vec(), collection.deltas_through);
+        let (unit, folded) = self
+            .parts
+            .pools
+            .io(move || cache.folded(&opened, &schema, &Deltas { files: &files, through }))
+            .await?;
+        let list = unit.tombstones.list().to_vec();
+        let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());
+        let (storage, target) = (Arc::clone(&self.parts.storage), path.clone());
+        let deleted_rows = list.len() as u32;
+        let bytes = self
+            .parts
+            .pools
+            .io(move || {
+                let bytes = encode_deletes(&list);
+                storage.put(&target, &[&bytes])?;
+                Ok(bytes.len() as u64)
+            })
+            .await?;
+        self.commit(
+            |snapshot| {
+                let Some(current) = snapshot.segment(segment.id) else { return Ok(Vec::new()) };
+                let mut current = (**current).clone();
+                current.delete_file = Some(mishards_catalog::FileRef { path, bytes });
+                current.folded_through = folded.max(current.folded_through);
+                current.deleted_rows = deleted_rows;
+                Ok(vec![Change::Put(Entity::Segment(Box::new(current)))])
+            },
+            |_| {},
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Alone with the catalog's segments: one that is being built knows only the deletes of its start.
+    async fn drop_folded(&self, collection: CollectionId) -> Result<()> {
+        let _alone = self.building.write().await;
+        self.commit(
+            |snapshot| {
+                let folded = snapshot.segments_of(collection).map(|s| s.folded_through).min().unwrap_or(Sequence(u64::MAX));
+                let done = snapshot.deltas_of(collection).filter(|d| d.through <= folded);
+                Ok(done.map(|d| Change::Remove(EntityKind::DeltaFile, d.id.to_string())).collect())
+            },
+            |_| {},
+        )
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Growing rows into files: sealed by size, age, memory or request; written; published in the order of sealing.
+
+use super::Writer;
+use super::growing::GrowingSegment;
+use crate::{Failure, Result};
+use mishards_catalog::{Change, Entity, FileRef, Origin, Segment};
+use mishards_segment::{Rows, SegmentMeta, Tombstone, add_trailer, encode_deletes, encode_segment};
+use mishards_storage::Storage;
+use mishards_types::{CollectionId, PartitionId, Schema, SegmentId, Sequence};
+use std::sync::Arc;
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_millis(250);
+
+/// Rows with what hides them, to become a segment.
+pub struct NewSegment {
+    pub id: SegmentId,
+    pub collection: CollectionId,
+    pub partition: PartitionId,
+    pub schema: Arc<Schema>,
+    pub origin: Origin,
+    pub rows: Rows,
+    pub tombstones: Vec<Tombstone>,
+    pub folded_through: Sequence,
+    pub through: Sequence,
+}
+
+impl Writer {
+    pub(super) async fn flush_loop(self: Arc<Writer>) {
+        while !self.has_ended() {
+            let _ = tokio::time::timeout(TICK, self.flush_wanted.notified()).await;
+            self.seal_full();
+            while let Some((partition, number)) = self.next_sealed() {
+                if let Err(e) = self.flush_one(partition, number).await {
+                    tracing::warn!(partition = partition.0, error = %e, "a flush failed, it will be tried again");
+                    tokio::time::sleep(TICK).await;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn seal_full(&self) {
+        let limits = &self.parts.ingest;
+        let oldest = self.now().minus_ms(limits.seal_age.as_millis() as u64);
+        let full = |g: &GrowingSegment| g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest;
+        self.state().seal(full);
+    }
+
+    fn next_sealed(&self) -> Option<(PartitionId, u64)> {
+        self.state().sealed().into_iter().next()
+    }
+
+    /// Seals what some collections have growing and waits until it is published. Empty means all collections.
+    pub async fn flush(&self, collections: &[CollectionId], wait: bool) -> Result<bool> {
+        self.check_serving()?;
+        let wanted = |id: CollectionId| collections.is_empty() || collections.contains(&id);
+        let through = {
+            let mut state = self.state();
+            if wait {
+                state.seal(|g| wanted(g.collection));
+            }
+            state.applied()
+        };
+        self.flush_wanted.notify_one();
+        let pending = || self.state().segments().any(|(_, g)| wanted(g.collection) && g.first <= through && (g.sealed || !wait));
+        if !wait {
+            return Ok(!pending());
+        }
+        let mut changed = self.changed.subscribe();
+        while pending() {
+            self.check_serving()?;
+            let _ = tokio::time::timeout(TICK, changed.changed()).await;
+        }
+        Ok(true)
+    }
+
+    async fn flush_one(&self, partition: PartitionId, number: u64) -> Result<()> {
+        let _building = self.building.read().await;
+        let Some(new) = self.collect(partition, number) else { return Ok(()) };
+        let new = new?;
+        let through = new.through;
+        let rows = new.rows.len();
+        let segment = self.write_segment(new).await?;
+        let id = segment.id;
+        self.commit(
+            |snapshot| {
+                // A partition that was dropped meanwhile has nothing to publish.
+                let Some(found) = snapshot.partition(partition) else { return Ok(Vec::new()) };
+                let mut moved = (**found).clone();
+                moved.flushed_through = through;
+                Ok(vec![Change::Put(Entity::Segment(Box::new(segment))), Change::Put(Entity::Partition(moved))])
+            },
+            |state| state.remove(partition, number),
+        )
+        .await?;
+        self.state().remove(partition, number);
+        self.parts.metrics.segments_flushed_total.inc();
+        tracing::info!(segment = id.0, rows, through = through.0, "growing rows were written to a segment");
+        Ok(())
+    }
+
+    fn collect(&self, partition: PartitionId, number: u64) -> Option<Result<NewSegment>> {
+        let state = self.state();
+        let growing = state.segment(partition, number)?;
+        let parts: Vec<Rows> = growing.units().iter().map(|u| u.rows.clone()).collect();
+        let mut tombstones = Vec::new();
+        let mut base = 0;
+        for unit in growing.units() {
+            tombstones.extend(unit.tombstones.list().iter().map(|t| Tombstone { row: t.row + base, ..*t }));
+            base += unit.rows.len() as u32;
+        }
+        let (collection, schema, through, folded_through) =
+            (growing.collection, Arc::clone(&growing.schema), growing.last, state.applied());
+        drop(state);
+        let id = SegmentId(self.next_id());
+        Some(Rows::concat(&parts).map_err(Failure::from).map(|rows| NewSegment {
+            id, collection, partition, schema, origin: Origin::Flush, rows, tombstones, folded_through, through,
+        }))
+    }
+
+    /// Writes the files of a segment, durably, and describes them.
+    pub(super) async fn write_segment(&self, new: NewSegment) -> Result<Segment> {
+        let storage = Arc::clone(&self.parts.storage);
+        let dir = format!("segments/{}/{}-{}", new.collection, new.id, self.log_id.incarnation);
+        self.parts.pools.io(move || write_files(&*storage, &dir, new)).await
+    }
+
+    /// Writes one more file of a segment under a name of its own.
+    pub(super) async fn write_file(&self, dir: &str, name: &str, payload: Vec<u8>) -> Result<FileRef> {
+        let path = format!("{dir}/{name}-{}", self.next_id());
+        let storage = Arc::clone(&self.parts.storage);
+        self.parts
+            .pools
+            .io(move || {
+                let bytes = add_trailer(payload);
+                storage.put(&path, &[&bytes])?;
+                Ok(FileRef { path, bytes: bytes.len() as u64 })
+            })
+            .await
+    }
+}
+
+fn write_files(storage: &dyn Storage, dir: &str, new: NewSegment) -> Result<Segment> {
+    let meta = SegmentMeta { segment: new.id, collection: new.collection, partition: new.partition };
+    let mut files = Vec::new();
+    for file in encode_segment(meta, &new.schema, &new.rows)? {
+        let path = format!("{dir}/{}", file.name);
+        storage.put(&path, &[&file.bytes])?;
+        files.push(FileRef { path, bytes: file.bytes.len() as u64 });
+    }
+    let footer = files.pop().ok_or_else(|| Failure::internal("a segment without files"))?;
+    let deleted_rows = new.tombstones.len() as u32;
+    let delete_file = match deleted_rows {
+        0 => None,
+        _ => {
+            let (path, bytes) = (format!("{dir}/deletes"), encode_deletes(&new.tombstones));
+            storage.put(&path, &[&bytes])?;
+            Some(FileRef { path, bytes: bytes.len() as u64 })
+        }
+    };
+    Ok(Segment {
+        id: new.id,
+        collection: new.collection,
+        partition: new.partition,
+        origin: new.origin,
+        rows: new.rows.len() as u32,
+        deleted_rows,
+        min_timestamp: new.rows.min_timestamp(),
+        max_timestamp: new.rows.max_timestamp(),
+        through: new.through,
+        footer,
+        files,
+        indexes: Vec::new(),
+        delete_file,
+        folded_through: new.folded_through,
+    })
+}
+
+/// The directory of a segment's files.
+pub fn directory_of(segment: &Segment) -> &str {
+    segment.footer.path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}

@@ -1,0 +1,211 @@
+//! What nobody needs any more: files of removed rows, old log files, idle segments. Nothing is unlinked before it has
+//! been unreferenced for one window.
+
+use super::Writer;
+use crate::Result;
+use mishards_catalog::{Change, EntityKind};
+use mishards_types::{LogId, Sequence, Version};
+use mishards_wal::{Position, Record};
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// When commits were made, on this process's clock. Those before its start count as made at its start.
+#[derive(Default)]
+pub struct CommitTimes {
+    commits: VecDeque<(Duration, u64)>,
+    purged: u64,
+}
+
+/// Log files and the last sequence in each.
+#[derive(Default)]
+pub struct LogFiles {
+    files: Vec<LogFile>,
+}
+
+struct LogFile {
+    log: LogId,
+    number: u64,
+    last: Sequence,
+    /// Since when nothing in it has been needed.
+    free_since: Option<Duration>,
+}
+
+impl LogFiles {
+    /// Files of a predecessor.
+    pub fn found(&mut self, log: LogId, files: &[(u64, u64, Sequence)]) {
+        for (number, _, last) in files {
+            self.files.push(LogFile { log, number: *number, last: *last, free_since: None });
+        }
+    }
+}
+
+fn path(log: LogId, number: u64) -> String {
+    format!("log/{log}/{number:010}")
+}
+
+impl Writer {
+    pub(super) async fn housekeeping_loop(self: Arc<Writer>) {
+        while !self.has_ended() {
+            tokio::time::sleep(TICK.min(self.parts.ingest.window / 4).max(Duration::from_millis(50))).await;
+            if let Err(e) = self.housekeeping().await {
+                tracing::warn!(error = %e, "housekeeping failed, it will be tried again");
+            }
+        }
+    }
+
+    async fn housekeeping(&self) -> Result<()> {
+        self.publish_deltas(self.pinned_below()).await?;
+        self.fold_deltas().await?;
+        self.purge().await?;
+        self.drop_log_files().await?;
+        self.cache.close_idle();
+        self.parts.metrics.open_segments.set(self.cache.len() as i64);
+        Ok(())
+    }
+
+    pub(super) fn note_commit(&self, version: Version) {
+        self.commit_times().commits.push_back((self.parts.clock.elapsed(), version.commit_seq));
+    }
+
+    fn commit_times(&self) -> MutexGuard<'_, CommitTimes> {
+        self.commit_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_files(&self) -> MutexGuard<'_, LogFiles> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a file of our own log that has been left for the next.
+    pub(super) fn note_log_file(&self, before: Position, after: Position, records: &[Record]) {
+        if before.file != after.file {
+            let last = records.last().map(|r| r.sequence).unwrap_or_default();
+            let file = LogFile { log: self.log_id, number: before.file, last, free_since: None };
+            self.log_files().files.push(file);
+        }
+    }
+
+    /// Deletes below it keep a closed log file alive although its rows are in files: they are to be published.
+    fn pinned_below(&self) -> Option<Sequence> {
+        let rows_needed = self.state().first_growing().unwrap_or(Sequence(u64::MAX));
+        let files = self.log_files();
+        files.files.iter().filter(|f| f.last < rows_needed).map(|f| Sequence(f.last.0 + 1)).max()
+    }
+
+    /// Unlinks the files of rows that were removed a window ago, then forgets the rows. Also lets go of deletes that
+    /// delta files hold.
+    async fn purge(&self) -> Result<()> {
+        let now = self.parts.clock.elapsed();
+        let through = {
+            let mut times = self.commit_times();
+            let mut through = None;
+            while times.commits.front().is_some_and(|(at, _)| now.saturating_sub(*at) > self.parts.ingest.window) {
+                through = times.commits.pop_front().map(|(_, seq)| seq);
+            }
+            through.filter(|seq| *seq > times.purged)
+        };
+        let Some(through) = through else { return Ok(()) };
+        // Nothing is deleted while a commit is in doubt, nor by a writer that has been fenced.
+        let _settled = self.commits.lock().await;
+        self.check_serving()?;
+        self.check_not_fenced().await?;
+        let snapshot = Arc::clone(&self.view().snapshot);
+        let files = snapshot.files_removed_through(through);
+        let (storage, count) = (Arc::clone(&self.parts.storage), files.len() as u64);
+        self.parts
+            .pools
+            .io(move || {
+                files.iter().try_for_each(|f| storage.remove(&f.path))?;
+                Ok(())
+            })
+            .await?;
+        self.parts.catalog.purge(through).await?;
+        for collection in snapshot.collections() {
+            self.deletes.raise_floor(collection.id, self.floor_at(through, collection.id));
+        }
+        let mut state = self.state();
+        let mut purged = (*state.snapshot).clone();
+        purged.purge(through);
+        state.snapshot = Arc::new(purged);
+        self.publish(&state);
+        drop(state);
+        self.commit_times().purged = through;
+        self.parts.metrics.files_removed_total.inc_by(count);
+        Ok(())
+    }
+
+    /// What every answerable V has in delta files or folded.
+    fn floor_at(&self, commit: u64, collection: mishards_types::CollectionId) -> Sequence {
+        self.state().snapshot.deltas_through_at(commit, collection)
+    }
+
+    /// Unlinks log files that nothing has needed for a window. A log of ours that has lost all files is forgotten.
+    async fn drop_log_files(&self) -> Result<()> {
+        let needed = self.first_needed();
+        let now = self.parts.clock.elapsed();
+        let window = self.parts.ingest.window;
+        let free: Vec<(LogId, u64)> = {
+            let mut files = self.log_files();
+            for file in files.files.iter_mut() {
+                let is_free = file.last < needed;
+                file.free_since = if is_free { file.free_since.or(Some(now)) } else { None };
+            }
+            let old = |f: &&LogFile| f.free_since.is_some_and(|since| now.saturating_sub(since) > window);
+            files.files.iter().filter(old).map(|f| (f.log, f.number)).collect()
+        };
+        if free.is_empty() {
+            return Ok(());
+        }
+        self.check_not_fenced().await?;
+        let (storage, removed) = (Arc::clone(&self.parts.storage), free.clone());
+        self.parts
+            .pools
+            .io(move || {
+                removed.iter().try_for_each(|(log, number)| storage.remove(&path(*log, *number)))?;
+                Ok(())
+            })
+            .await?;
+        let emptied: Vec<LogId> = {
+            let mut files = self.log_files();
+            files.files.retain(|f| !free.contains(&(f.log, f.number)));
+            let gone = |log: &LogId| !files.files.iter().any(|f| f.log == *log) && *log != self.log_id;
+            free.iter().map(|(log, _)| *log).filter(gone).collect()
+        };
+        self.parts.metrics.files_removed_total.inc_by(free.len() as u64);
+        self.commit(
+            |snapshot| {
+                let known = snapshot.logs().map(|l| l.id()).filter(|id| emptied.contains(id));
+                Ok(known.map(|id| Change::Remove(EntityKind::Log, id.to_string())).collect())
+            },
+            |_| {},
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The first sequence that a replay still needs.
+    fn first_needed(&self) -> Sequence {
+        let state = self.state();
+        let rows = state.first_growing().unwrap_or(Sequence(state.applied().0 + 1));
+        let pending = |c: &Arc<mishards_catalog::Collection>| self.deletes.pending(c.id, c.deltas_through).1;
+        let deletes = state.snapshot.collections().filter_map(pending).min().unwrap_or(rows);
+        rows.min(deletes)
+    }
+
+    /// A writer that has been fenced deletes nothing.
+    pub async fn check_not_fenced(&self) -> Result<()> {
+        let (storage, log) = (Arc::clone(&self.parts.storage), self.log_id);
+        let fenced = self
+            .parts
+            .pools
+            .io(move || mishards_wal::is_fenced(&*storage, log).map_err(|e| mishards_types::Error::unavailable(e).into()))
+            .await?;
+        if fenced {
+            self.step_down(&"it was fenced");
+            return Err(crate::Failure::not_writer("this writer was fenced"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Rows that are not in files yet: immutable chunks, and for each key where its rows stand.
+
+use super::view::GrowingView;
+use crate::tombstones::Tombstones;
+use crate::unit::Unit;
+use crate::{Failure, Result};
+use mishards_segment::{Rows, Tombstone};
+use mishards_types::{CollectionId, Key, Schema, SegmentId, Sequence, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Chunks below this are put together with their neighbour, so that their number stays logarithmic.
+const COALESCE_ROWS: usize = 16_384;
+
+/// One growing segment. Only the log thread and the flush change it, under the state's lock.
+pub struct GrowingSegment {
+    /// Tells the segments of a partition apart.
+    pub number: u64,
+    pub collection: CollectionId,
+    pub schema: Arc<Schema>,
+    pub first: Sequence,
+    pub last: Sequence,
+    pub opened_at: Timestamp,
+    pub sealed: bool,
+    units: Vec<Arc<Unit>>,
+    /// The number of the first row of each chunk.
+    bases: Vec<u32>,
+    rows: u32,
+    bytes: usize,
+    keys: HashMap<Key, Vec<u32>>,
+}
+
+impl GrowingSegment {
+    pub fn new(number: u64, collection: CollectionId, schema: Arc<Schema>, first: Sequence, opened_at: Timestamp) -> GrowingSegment {
+        GrowingSegment {
+            number, collection, schema, first, last: first, opened_at, sealed: false,
+            units: Vec::new(), bases: Vec::new(), rows: 0, bytes: 0, keys: HashMap::new(),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn units(&self) -> &[Arc<Unit>] {
+        &self.units
+    }
+
+    /// Appends the rows of one record.
+    pub fn append(&mut self, rows: Rows, sequence: Sequence) -> Result<()> {
+        let unit = chunk(&self.schema, rows, Tombstones::none(0));
+        for row in 0..unit.rows.len() as u32 {
+            self.keys.entry(unit.key(row)).or_default().push(self.rows + row);
+        }
+        self.bases.push(self.rows);
+        self.rows += unit.rows.len() as u32;
+        // The key map costs about as much as the keys again.
+        self.bytes += unit.rows.bytes() + unit.rows.len() * 64;
+        self.last = sequence;
+        self.units.push(Arc::new(unit));
+        self.coalesce()
+    }
+
+    /// Puts the last chunks together while the one before is not much larger.
+    fn coalesce(&mut self) -> Result<()> {
+        while let [.., a, b] = self.units.as_slice() {
+            if a.rows.len() > 2 * b.rows.len() || a.rows.len() + b.rows.len() > COALESCE_ROWS {
+                break;
+            }
+            let rows = Rows::concat(&[a.rows.clone(), b.rows.clone()]).map_err(Failure::from)?;
+            let shift = a.rows.len() as u32;
+            let second = b.tombstones.list().iter().map(|t| Tombstone { row: t.row + shift, ..*t });
+            let mut all: Vec<Tombstone> = a.tombstones.list().iter().copied().chain(second).collect();
+            all.sort_by_key(|t| t.visible_at);
+            let tombstones = Tombstones::none(rows.len()).with(all);
+            let merged = chunk(&self.schema, rows, tombstones);
+            self.units.truncate(self.units.len() - 2);
+            self.bases.pop();
+            self.units.push(Arc::new(merged));
+        }
+        Ok(())
+    }
+
+    /// Hides rows with one of `keys` and a timestamp at or below `resolved_at`, from `visible_at` on.
+    pub fn delete(&mut self, keys: &[Key], resolved_at: Timestamp, visible_at: Timestamp) -> bool {
+        let mut hidden: HashMap<usize, Vec<Tombstone>> = HashMap::new();
+        for number in keys.iter().filter_map(|k| self.keys.get(k)).flatten() {
+            let chunk = self.bases.partition_point(|base| base <= number) - 1;
+            let row = number - self.bases[chunk];
+            let unit = &self.units[chunk];
+            if unit.timestamp(row) <= resolved_at && !unit.tombstones.is_hidden(row) {
+                hidden.entry(chunk).or_default().push(Tombstone { row, visible_at });
+            }
+        }
+        let any = !hidden.is_empty();
+        for (chunk, list) in hidden {
+            let mut unit = (*self.units[chunk]).clone();
+            unit.tombstones = Arc::new(unit.tombstones.with(list));
+            self.units[chunk] = Arc::new(unit);
+        }
+        any
+    }
+
+    pub fn view(&self) -> GrowingView {
+        GrowingView {
+            collection: self.collection,
+            units: self.units.clone(),
+            last: self.last,
+            rows: self.rows(),
+            oldest: self.opened_at,
+        }
+    }
+}
+
+fn chunk(schema: &Arc<Schema>, rows: Rows, tombstones: Tombstones) -> Unit {
+    let tombstones = if tombstones.list().is_empty() { Tombstones::none(rows.len()) } else { tombstones };
+    Unit {
+        segment: SegmentId(0),
+        schema: Arc::clone(schema),
+        newest_row: rows.max_timestamp(),
+        tombstones: Arc::new(tombstones),
+        rows,
+        keys: None,
+        graphs: HashMap::new(),
+        inverted: HashMap::new(),
+        // Growing rows may repeat keys; finding out would cost more than assuming it.
+        repeated_keys: true,
+    }
+}

@@ -1,0 +1,141 @@
+//! Writes of rows: names are resolved, ids assigned, columns decoded; then the log.
+
+use super::Writer;
+use super::ddl::with_tag;
+use super::state::{PreparedRows, PreparedWrite};
+use crate::columns::{column_from_wire, keys_from_wire, keys_to_wire};
+use crate::{Failure, Kind, Result};
+use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
+use mishards_catalog::Collection;
+use mishards_proto::node::{LogRecord, LogWrite, PartitionRows, WriteRequest, WriteResponse, log_record::Body};
+use mishards_proto::schema::{FieldData, LongArray, ScalarField, StringArray as WireStrings, field_data, scalar_field};
+use mishards_segment::{Column, key_at};
+use mishards_types::{DataType, Error, Field, Key, PartitionId, Timestamp};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Writer {
+    /// Writes rows, all or nothing.
+    pub async fn write(self: &Arc<Writer>, request: WriteRequest) -> Result<WriteResponse> {
+        self.check_serving()?;
+        self.check_room()?;
+        let collection = self.resolve(&request)?;
+        let writer = Arc::clone(self);
+        let prepared = self.parts.pools.search(move || writer.prepare(&collection, request)).await?;
+        let logged = self.log.log(prepared.payload, Some(prepared.write)).await?;
+        Ok(WriteResponse { timestamp: logged.timestamp.0, sequence: logged.sequence.0, keys: Some(prepared.keys) })
+    }
+
+    /// Past the limit writes are refused with a code that clients retry, until a flush has made room.
+    fn check_room(&self) -> Result<()> {
+        let growing = self.parts.metrics.growing_bytes.get() as usize + self.deletes.entries() * 96;
+        let limit = self.parts.ingest.growing_limit_bytes;
+        if growing < limit {
+            return Ok(());
+        }
+        self.state().seal(|g| g.rows() > 0);
+        self.flush_wanted.notify_one();
+        Err(Error::rate_limit(format!("{growing} bytes are growing, the limit is {limit}: flushing, try again")).into())
+    }
+
+    /// The collection that a request's name means now; it must be the one that the router checked against.
+    fn resolve(&self, request: &WriteRequest) -> Result<Arc<Collection>> {
+        let snapshot = Arc::clone(&self.view().snapshot);
+        let database = snapshot.database(&request.database).ok_or_else(|| Error::database_not_found(&request.database))?;
+        let collection = snapshot
+            .resolve(database.id, &request.collection)
+            .ok_or_else(|| Error::collection_not_found(&request.database, &request.collection))?;
+        if collection.id.0 != request.collection_id || collection.schema_version != request.schema_version {
+            return Err(Failure::new(Kind::SchemaChanged, Error::unavailable("the collection has changed, check again")));
+        }
+        Ok(Arc::clone(collection))
+    }
+
+    fn prepare(&self, collection: &Collection, request: WriteRequest) -> Result<Prepared> {
+        let mut inserts = Vec::with_capacity(request.inserts.len());
+        let mut keys = Vec::new();
+        let mut logged = Vec::with_capacity(request.inserts.len());
+        for mut part in request.inserts {
+            self.assign_ids(collection, &mut part);
+            logged.push(part.clone());
+            let rows = prepare_rows(collection, part)?;
+            keys.extend(keys_of(collection, &rows.columns));
+            inserts.push(rows);
+        }
+        let record = LogWrite {
+            collection_id: collection.id.0,
+            inserts: logged,
+            deletes: request.deletes.clone(),
+            delete_partition: request.delete_partition,
+            resolved_at: request.resolved_at,
+        };
+        let write = PreparedWrite {
+            collection: collection.id,
+            inserts,
+            deletes: keys_from_wire(request.deletes),
+            delete_partition: PartitionId(request.delete_partition),
+            resolved_at: Timestamp(request.resolved_at),
+        };
+        let payload = with_tag(LogRecord { body: Some(Body::Write(record)) }.encode_to_vec());
+        Ok(Prepared { payload, write, keys: keys_to_wire(keys) })
+    }
+
+    /// Adds the key column when the client left it to us.
+    fn assign_ids(&self, collection: &Collection, part: &mut PartitionRows) {
+        let Some(primary) = collection.schema.primary().filter(|f| f.auto_id) else { return };
+        if part.columns.iter().any(|c| c.field_id == primary.id.0) {
+            return;
+        }
+        let ids = (0..part.rows).map(|_| self.next_id());
+        let data = if primary.data_type == DataType::VarChar {
+            scalar_field::Data::StringData(WireStrings { data: ids.map(|id| id.to_string()).collect() })
+        } else {
+            scalar_field::Data::LongData(LongArray { data: ids.collect() })
+        };
+        part.columns.push(key_column(primary, data));
+    }
+}
+
+struct Prepared {
+    payload: bytes::Bytes,
+    write: PreparedWrite,
+    keys: mishards_proto::schema::IDs,
+}
+
+fn key_column(field: &Field, data: scalar_field::Data) -> FieldData {
+    FieldData {
+        r#type: field.data_type as i32,
+        field_name: field.name.clone(),
+        field_id: field.id.0,
+        field: Some(field_data::Field::Scalars(ScalarField { data: Some(data), ..Default::default() })),
+        ..Default::default()
+    }
+}
+
+/// Columns of a logged or incoming part, by field.
+pub fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<PreparedRows> {
+    let rows = part.rows as usize;
+    let mut columns = BTreeMap::new();
+    for data in part.columns {
+        let id = mishards_types::FieldId(data.field_id);
+        let field = collection.schema.field_by_id(id).ok_or_else(|| Failure::internal(format!("no field {id}")))?;
+        columns.insert(id, column_from_wire(field, data, rows)?);
+    }
+    if let Some(missing) = collection.schema.fields.iter().find(|f| !columns.contains_key(&f.id)) {
+        return Err(Failure::internal(format!("field {} has no column", missing.name)));
+    }
+    Ok(PreparedRows { partition: PartitionId(part.partition_id), rows, columns })
+}
+
+fn keys_of(collection: &Collection, columns: &BTreeMap<mishards_types::FieldId, Column>) -> Vec<Key> {
+    let column = collection.schema.primary().and_then(|f| columns.get(&f.id));
+    match column {
+        Some(Column::Scalar(array)) if is_key(array) => (0..array.len()).map(|i| key_at(array, i)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_key(array: &ArrayRef) -> bool {
+    array.as_any().is::<Int64Array>() || array.as_any().is::<StringArray>()
+}

@@ -1,0 +1,130 @@
+//! Merging small segments of a partition into larger ones. A merge makes no new rows; its inputs stay readable for
+//! the window.
+
+use super::Writer;
+use super::flush::NewSegment;
+use crate::segment_cache::Deltas;
+use crate::unit::Unit;
+use crate::{Failure, Result};
+use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Origin, Segment};
+use mishards_segment::{Rows, Tombstone};
+use mishards_types::{SegmentId, Sequence, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TICK: Duration = Duration::from_secs(1);
+/// Segments of a tier before they are merged; a tier spans a factor of four in rows.
+const TIER: usize = 4;
+
+impl Writer {
+    pub(super) async fn merge_loop(self: Arc<Writer>) {
+        while !self.has_ended() {
+            tokio::time::sleep(TICK).await;
+            let Some(inputs) = self.next_merge() else { continue };
+            if let Err(e) = self.merge(&inputs).await {
+                tracing::warn!(error = %e, "a merge failed, it will be tried again");
+                tokio::time::sleep(TICK * 5).await;
+            }
+        }
+    }
+
+    /// The first tier of a partition that is full.
+    fn next_merge(&self) -> Option<Vec<Arc<Segment>>> {
+        let view = self.view();
+        let mut tiers: BTreeMap<(i64, u32), Vec<Arc<Segment>>> = BTreeMap::new();
+        for segment in view.snapshot.segments() {
+            let tier = (segment.rows.max(256)).ilog2() / 2;
+            tiers.entry((segment.partition.0, tier)).or_default().push(Arc::clone(segment));
+        }
+        let limits = &self.parts.ingest;
+        tiers.into_values().filter(|t| t.len() >= TIER).find_map(|mut tier| {
+            tier.sort_by_key(|s| s.through);
+            tier.truncate(TIER * 2);
+            let rows: usize = tier.iter().map(|s| s.rows as usize).sum();
+            let bytes: u64 = tier.iter().map(|s| s.bytes()).sum();
+            (rows <= limits.merge_max_rows && bytes <= limits.merge_max_bytes).then_some(tier)
+        })
+    }
+
+    async fn merge(&self, inputs: &[Arc<Segment>]) -> Result<()> {
+        let _building = self.building.read().await;
+        let view = self.view();
+        let Some(first) = inputs.first() else { return Ok(()) };
+        let Some(collection) = view.snapshot.collection(first.collection).cloned() else { return Ok(()) };
+        let deltas: Vec<DeltaFile> = view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
+        let dead_before = view.applied_timestamp.minus_ms(self.parts.ingest.window.as_millis() as u64);
+        let (cache, segments, id) = (Arc::clone(&self.cache), inputs.to_vec(), SegmentId(self.next_id()));
+        let new = self
+            .parts
+            .pools
+            .io(move || {
+                let deltas = Deltas { files: &deltas, through: collection.deltas_through };
+                let mut opened = Vec::new();
+                for segment in &segments {
+                    opened.push(cache.folded(segment, &Arc::new(collection.schema.clone()), &deltas)?);
+                }
+                combine(id, &collection, &segments, &opened, dead_before)
+            })
+            .await?;
+        let written = match new {
+            Some(new) => Some(self.write_segment(new).await?),
+            None => None,
+        };
+        let rows = written.as_ref().map_or(0, |s| s.rows);
+        self.commit(
+            |snapshot| {
+                if inputs.iter().any(|s| snapshot.segment(s.id).is_none()) {
+                    return Ok(Vec::new());
+                }
+                let removed = inputs.iter().map(|s| Change::Remove(EntityKind::Segment, s.id.to_string()));
+                Ok(removed.chain(written.map(|s| Change::Put(Entity::Segment(Box::new(s))))).collect())
+            },
+            |_| {},
+        )
+        .await?;
+        self.parts.metrics.segments_merged_total.inc_by(inputs.len() as u64);
+        tracing::info!(inputs = inputs.len(), segment = id.0, rows, "segments were merged");
+        Ok(())
+    }
+}
+
+/// One segment from the rows of several, without the rows that were dead before the window. `None` when no row is
+/// left.
+fn combine(
+    id: SegmentId,
+    collection: &Collection,
+    inputs: &[Arc<Segment>],
+    opened: &[(Arc<Unit>, Sequence)],
+    dead_before: Timestamp,
+) -> Result<Option<NewSegment>> {
+    let (mut parts, mut tombstones, mut base) = (Vec::new(), Vec::new(), 0u32);
+    for (unit, _) in opened {
+        let mut hidden_at: Vec<Option<Timestamp>> = vec![None; unit.rows.len()];
+        unit.tombstones.list().iter().for_each(|t| hidden_at[t.row as usize] = Some(t.visible_at));
+        let keep: Vec<u32> = (0..unit.rows.len() as u32).filter(|r| hidden_at[*r as usize].is_none_or(|at| at > dead_before)).collect();
+        for (i, row) in keep.iter().enumerate() {
+            if let Some(visible_at) = hidden_at[*row as usize] {
+                tombstones.push(Tombstone { row: base + i as u32, visible_at });
+            }
+        }
+        base += keep.len() as u32;
+        parts.push(if keep.len() == unit.rows.len() { unit.rows.clone() } else { unit.rows.take(&keep)? });
+    }
+    if base == 0 {
+        return Ok(None);
+    }
+    let Some(first) = inputs.first() else { return Err(Failure::internal("a merge of nothing")) };
+    Ok(Some(NewSegment {
+        id,
+        collection: collection.id,
+        partition: first.partition,
+        schema: Arc::new(collection.schema.clone()),
+        origin: Origin::Merge,
+        rows: Rows::concat(&parts)?,
+        tombstones,
+        // Each input may know more; the least is true of all.
+        folded_through: opened.iter().map(|(_, folded)| *folded).min().unwrap_or_default(),
+        through: inputs.iter().map(|s| s.through).max().unwrap_or_default(),
+    }))
+}

@@ -1,0 +1,177 @@
+//! The writable node's part: one log, one catalog producer, growing rows, and the work that turns them into files.
+
+mod commit;
+mod ddl;
+mod deltas;
+mod flush;
+mod gc;
+mod growing;
+mod index_build;
+mod ingest;
+mod lease;
+mod log_thread;
+mod merge;
+mod replay;
+mod state;
+mod streams;
+mod takeover;
+mod view;
+
+pub use view::View;
+
+use crate::deletes::Deletes;
+use crate::segment_cache::SegmentCache;
+use crate::{Failure, IngestOptions, Metrics, NodeOptions, Pools, Result};
+use arc_swap::ArcSwap;
+use log_thread::LogQueue;
+use mishards_catalog::Catalog;
+use mishards_proto::node::DeletesUpdate;
+use mishards_storage::Storage;
+use mishards_types::{Clock, Entropy, LogId, Timestamp};
+use state::State;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, RwLock, broadcast, watch};
+
+/// What a writer is made of.
+#[derive(Clone)]
+pub struct WriterParts {
+    pub storage: Arc<dyn Storage>,
+    pub catalog: Arc<dyn Catalog>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub pools: Pools,
+    pub metrics: Metrics,
+    pub node: NodeOptions,
+    pub ingest: IngestOptions,
+    /// A lock on the data directory proves that no other writer lives: take over at once.
+    pub others_are_dead: bool,
+}
+
+/// The writer of one term. When its term ends it serves nothing more; the process starts anew.
+pub struct Writer {
+    parts: WriterParts,
+    log_id: LogId,
+    deletes: Arc<Deletes>,
+    cache: Arc<SegmentCache>,
+    state: Mutex<State>,
+    view: ArcSwap<View>,
+    log: LogQueue,
+    next_id: AtomicI64,
+    ended: AtomicBool,
+    end: Notify,
+    /// One catalog transaction at a time.
+    commits: tokio::sync::Mutex<()>,
+    /// Held shared while a segment is built from deletes known at its start; held alone to drop delta files.
+    building: RwLock<()>,
+    changed: watch::Sender<u64>,
+    delete_stream: broadcast::Sender<DeletesUpdate>,
+    flush_wanted: Notify,
+    files: Mutex<gc::LogFiles>,
+    commit_times: Mutex<gc::CommitTimes>,
+}
+
+/// Ids are unique without asking anybody: the epoch, which never comes twice, then a counter.
+const ID_BITS: u32 = 40;
+
+impl Writer {
+    /// Takes over and recovers; answers when everything acknowledged before is readable.
+    pub async fn start(parts: WriterParts, deletes: Arc<Deletes>, cache: Arc<SegmentCache>) -> Result<Arc<Writer>> {
+        let taken = takeover::take_over(&parts).await?;
+        let recovered = takeover::recover(&parts, &taken, &deletes).await?;
+        let (log, records) = LogQueue::new();
+        let writer = Arc::new(Writer {
+            log_id: taken.log,
+            view: ArcSwap::from_pointee(recovered.state.view()),
+            state: Mutex::new(recovered.state),
+            deletes,
+            cache,
+            log,
+            next_id: AtomicI64::new((taken.log.epoch.0 as i64) << ID_BITS),
+            ended: AtomicBool::new(false),
+            end: Notify::new(),
+            commits: tokio::sync::Mutex::new(()),
+            building: RwLock::new(()),
+            changed: watch::Sender::new(0),
+            delete_stream: broadcast::Sender::new(1024),
+            flush_wanted: Notify::new(),
+            files: Mutex::new(recovered.files),
+            commit_times: Mutex::default(),
+            parts,
+        });
+        log_thread::start(Arc::clone(&writer), recovered.log, records)?;
+        writer.start_background();
+        Ok(writer)
+    }
+
+    fn start_background(self: &Arc<Writer>) {
+        tokio::spawn(Arc::clone(self).renew_lease());
+        tokio::spawn(Arc::clone(self).flush_loop());
+        tokio::spawn(Arc::clone(self).index_loop());
+        tokio::spawn(Arc::clone(self).merge_loop());
+        tokio::spawn(Arc::clone(self).housekeeping_loop());
+    }
+
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// An id that nothing else has or will have.
+    pub fn next_id(&self) -> i64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the state visible to readers. Call with the lock held.
+    fn publish(&self, state: &State) {
+        self.view.store(Arc::new(state.view()));
+        self.changed.send_modify(|n| *n += 1);
+        self.parts.metrics.growing_rows.set(state.growing_rows() as i64);
+        self.parts.metrics.growing_bytes.set(state.growing_bytes() as i64);
+    }
+
+    /// Ends the term: nothing is acknowledged, published or deleted from here on.
+    fn step_down(&self, why: &dyn std::fmt::Display) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            tracing::error!(log = %self.log_id, reason = %why, "this writer's term has ended");
+            self.end.notify_waiters();
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the term has ended.
+    pub async fn ended(&self) {
+        loop {
+            let notified = self.end.notified();
+            if self.has_ended() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn check_serving(&self) -> Result<()> {
+        if self.has_ended() { Err(Failure::not_writer("this writer's term has ended")) } else { Ok(()) }
+    }
+
+    /// Writes out what is growing, as far as possible, before a planned stop.
+    pub async fn drain(&self) {
+        self.log.stop();
+    }
+
+    /// A timestamp for a catalog change: above every one handed out so far.
+    fn now(&self) -> Timestamp {
+        self.view.load().applied_timestamp.next(self.parts.clock.unix_ms())
+    }
+}

@@ -1,0 +1,189 @@
+//! The writer's state: the one place where log records take effect.
+
+use super::growing::GrowingSegment;
+use super::view::{GrowingView, View};
+use crate::deletes::Deletes;
+use crate::{Failure, Result};
+use arrow_buffer::ScalarBuffer;
+use mishards_catalog::Snapshot;
+use mishards_segment::{Column, Delete, Rows};
+use mishards_types::{CollectionId, FieldId, Key, PartitionId, Sequence, Timestamp, Version};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A decoded write, ready to be applied.
+pub struct PreparedWrite {
+    pub collection: CollectionId,
+    pub inserts: Vec<PreparedRows>,
+    pub deletes: Vec<Key>,
+    /// 0 means every partition.
+    pub delete_partition: PartitionId,
+    /// 0 means every row before the write.
+    pub resolved_at: Timestamp,
+}
+
+/// Rows of one partition.
+pub struct PreparedRows {
+    pub partition: PartitionId,
+    pub rows: usize,
+    pub columns: BTreeMap<FieldId, Column>,
+}
+
+/// See the file's head.
+pub struct State {
+    pub snapshot: Arc<Snapshot>,
+    growing: HashMap<PartitionId, Vec<GrowingSegment>>,
+    shown: HashMap<PartitionId, Arc<Vec<GrowingView>>>,
+    applied: Sequence,
+    applied_timestamp: Timestamp,
+    last_delete: HashMap<CollectionId, Sequence>,
+    pub last_schema_change: Version,
+    next_number: u64,
+}
+
+impl State {
+    pub fn new(snapshot: Arc<Snapshot>, applied: Sequence, applied_timestamp: Timestamp) -> State {
+        State {
+            last_schema_change: snapshot.version,
+            snapshot,
+            growing: HashMap::new(),
+            shown: HashMap::new(),
+            applied,
+            applied_timestamp,
+            last_delete: HashMap::new(),
+            next_number: 1,
+        }
+    }
+
+    /// What readers are to see from now on.
+    pub fn view(&self) -> View {
+        View {
+            snapshot: Arc::clone(&self.snapshot),
+            growing: self.shown.clone(),
+            applied: self.applied,
+            applied_timestamp: self.applied_timestamp,
+            last_delete: self.last_delete.clone(),
+            last_schema_change: self.last_schema_change,
+        }
+    }
+
+    pub fn applied(&self) -> Sequence {
+        self.applied
+    }
+
+    /// Says that a record has been applied.
+    pub fn advance(&mut self, sequence: Sequence, timestamp: Timestamp) {
+        self.applied = self.applied.max(sequence);
+        self.applied_timestamp = self.applied_timestamp.max(timestamp);
+    }
+
+    /// Applies one write, skipping what the watermarks say is in files. Rows of a collection or partition that
+    /// has been dropped go nowhere.
+    pub fn apply(&mut self, write: PreparedWrite, sequence: Sequence, timestamp: Timestamp, deletes: &Deletes) -> Result<()> {
+        let Some(collection) = self.snapshot.collection(write.collection).cloned() else { return Ok(()) };
+        if !write.deletes.is_empty() {
+            let resolved_at = if write.resolved_at == Timestamp::ZERO { timestamp.pred() } else { write.resolved_at };
+            self.delete_growing(&write, resolved_at, timestamp);
+            if sequence > collection.deltas_through {
+                let one = |key: Key| {
+                    let partition = write.delete_partition;
+                    Arc::new(Delete { sequence, partition, visible_at: timestamp, resolved_at, key })
+                };
+                deletes.add(collection.id, write.deletes.into_iter().map(one).collect());
+            }
+            self.last_delete.insert(collection.id, sequence);
+        }
+        let schema = Arc::new(collection.schema.clone());
+        for part in write.inserts {
+            let flushed = self.snapshot.partition(part.partition).map(|p| p.flushed_through);
+            if flushed.is_none_or(|through| sequence <= through) {
+                continue;
+            }
+            let timestamps = ScalarBuffer::from(vec![timestamp.0; part.rows]);
+            let rows = Rows::new(&schema, timestamps, part.columns).map_err(Failure::from)?;
+            let number = &mut self.next_number;
+            let list = self.growing.entry(part.partition).or_default();
+            if list.last().is_none_or(|g| g.sealed) {
+                list.push(GrowingSegment::new(*number, collection.id, Arc::clone(&schema), sequence, timestamp));
+                *number += 1;
+            }
+            if let Some(open) = list.last_mut() {
+                open.append(rows, sequence)?;
+            }
+            self.show(part.partition);
+        }
+        Ok(())
+    }
+
+    fn delete_growing(&mut self, write: &PreparedWrite, resolved_at: Timestamp, visible_at: Timestamp) {
+        let mut touched = Vec::new();
+        for (partition, list) in &mut self.growing {
+            let scope = write.delete_partition;
+            for growing in list.iter_mut().filter(|g| g.collection == write.collection && (scope.0 == 0 || scope == *partition)) {
+                if growing.delete(&write.deletes, resolved_at, visible_at) {
+                    touched.push(*partition);
+                }
+            }
+        }
+        touched.into_iter().for_each(|p| self.show(p));
+    }
+
+    fn show(&mut self, partition: PartitionId) {
+        match self.growing.get(&partition).filter(|list| !list.is_empty()) {
+            Some(list) => drop(self.shown.insert(partition, Arc::new(list.iter().map(GrowingSegment::view).collect()))),
+            None => drop(self.shown.remove(&partition)),
+        }
+    }
+
+    pub fn growing_rows(&self) -> usize {
+        self.growing.values().flatten().map(GrowingSegment::rows).sum()
+    }
+
+    pub fn growing_bytes(&self) -> usize {
+        self.growing.values().flatten().map(GrowingSegment::bytes).sum()
+    }
+
+    pub fn segments(&self) -> impl Iterator<Item = (PartitionId, &GrowingSegment)> {
+        self.growing.iter().flat_map(|(id, list)| list.iter().map(|g| (*id, g)))
+    }
+
+    /// Seals the open segments that `wanted` says; new rows go into new ones.
+    pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> usize {
+        let open = self.growing.values_mut().filter_map(|list| list.last_mut()).filter(|g| !g.sealed && wanted(g));
+        open.map(|g| g.sealed = true).count()
+    }
+
+    /// The oldest sealed segment of each partition: they are published in the order they were sealed.
+    pub fn sealed(&self) -> Vec<(PartitionId, u64)> {
+        let first = self.growing.iter().filter_map(|(id, list)| list.first().filter(|g| g.sealed).map(|g| (*id, g.number)));
+        first.collect()
+    }
+
+    pub fn segment(&self, partition: PartitionId, number: u64) -> Option<&GrowingSegment> {
+        self.growing.get(&partition)?.iter().find(|g| g.number == number)
+    }
+
+    /// Forgets a segment whose rows are in published files.
+    pub fn remove(&mut self, partition: PartitionId, number: u64) {
+        if let Some(list) = self.growing.get_mut(&partition) {
+            list.retain(|g| g.number != number);
+            if list.is_empty() {
+                self.growing.remove(&partition);
+            }
+        }
+        self.show(partition);
+    }
+
+    /// Forgets growing rows of partitions that the catalog no longer has.
+    pub fn forget_dropped(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        self.growing.retain(|id, _| snapshot.partition(*id).is_some());
+        self.shown.retain(|id, _| snapshot.partition(*id).is_some());
+        self.last_delete.retain(|id, _| snapshot.collection(*id).is_some());
+    }
+
+    /// The first sequence whose rows are in no file yet.
+    pub fn first_growing(&self) -> Option<Sequence> {
+        self.segments().map(|(_, g)| g.first).min()
+    }
+}
