@@ -45,7 +45,10 @@ fn partition_rule(before: &Snapshot, new: &Partition, changes: &[Change]) -> Opt
     if old.flushed_through > new.flushed_through {
         return Some("flushed_through went back");
     }
-    let covers = |c: &Change| matches!(c, Change::Put(Entity::Segment(s)) if s.partition == new.id && s.through <= new.flushed_through);
+    let covers = |change: &Change| match change {
+        Change::Put(Entity::Segment(s)) => s.partition == new.id && s.through <= new.flushed_through,
+        _ => false,
+    };
     let moved = old.flushed_through < new.flushed_through;
     (moved && !changes.iter().any(covers)).then_some("flushed_through moved without a segment that covers it")
 }

@@ -29,6 +29,7 @@ fn settled() -> Snapshot {
         vec![
             put_segment(old),
             put_partition(partition(11, 10, 20)),
+            put_partition(partition(12, 10, 0)),
             put_collection(moved),
             flush(21),
         ],
@@ -150,6 +151,12 @@ fn each_broken_change_is_refused() {
         put_partition(partition(11, 10, 25)),
     ];
     assert_refused("a segment beyond the watermark", &late, "without a segment");
+    let elsewhere = Segment {
+        partition: PartitionId(12),
+        ..segment(29, Origin::Flush, 25)
+    };
+    let other = vec![put_segment(elsewhere), put_partition(partition(11, 10, 25))];
+    assert_refused("a segment of another partition", &other, "without a segment");
 }
 
 #[test]

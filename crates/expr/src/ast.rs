@@ -13,7 +13,11 @@ pub struct Ast {
 
 impl Ast {
     pub fn new(column: usize, node: Node) -> Ast {
-        Ast { column, height: node.height(), node }
+        Ast {
+            column,
+            height: node.height(),
+            node,
+        }
     }
 }
 
@@ -22,7 +26,10 @@ pub enum Node {
     Literal(Value),
     Template(String),
     List(Vec<Ast>),
-    Name { name: String, steps: Vec<Step> },
+    Name {
+        name: String,
+        steps: Vec<Step>,
+    },
     Negate(Box<Ast>),
     Not(Box<Ast>),
     And(Vec<Ast>),
@@ -30,12 +37,32 @@ pub enum Node {
     Arithmetic(Arithmetic, Box<Ast>, Box<Ast>),
     Compare(Comparison, Box<Ast>, Box<Ast>),
     /// `low < middle <= high`, with the operators as written.
-    Chain { first: Box<Ast>, op1: Comparison, middle: Box<Ast>, op2: Comparison, last: Box<Ast> },
-    In { value: Box<Ast>, list: Box<Ast>, negated: bool },
-    Like { value: Box<Ast>, pattern: Box<Ast> },
-    IsNull { value: Box<Ast>, negated: bool },
+    Chain {
+        first: Box<Ast>,
+        op1: Comparison,
+        middle: Box<Ast>,
+        op2: Comparison,
+        last: Box<Ast>,
+    },
+    In {
+        value: Box<Ast>,
+        list: Box<Ast>,
+        negated: bool,
+    },
+    Like {
+        value: Box<Ast>,
+        pattern: Box<Ast>,
+    },
+    IsNull {
+        value: Box<Ast>,
+        negated: bool,
+    },
     Exists(Box<Ast>),
-    Contains { mode: ContainsMode, value: Box<Ast>, item: Box<Ast> },
+    Contains {
+        mode: ContainsMode,
+        value: Box<Ast>,
+        item: Box<Ast>,
+    },
     ArrayLength(Box<Ast>),
 }
 
@@ -52,7 +79,9 @@ impl Node {
             Node::In { value, list, .. } => value.height.max(list.height),
             Node::Like { value, pattern } => value.height.max(pattern.height),
             Node::Contains { value, item, .. } => value.height.max(item.height),
-            Node::Chain { first, middle, last, .. } => first.height.max(middle.height).max(last.height),
+            Node::Chain {
+                first, middle, last, ..
+            } => first.height.max(middle.height).max(last.height),
         };
         below + 1
     }

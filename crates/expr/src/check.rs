@@ -14,8 +14,15 @@ pub fn check(tree: &Ast, templates: &Templates, schema: &Schema) -> Result<Predi
 /// Checks a lone name or path.
 pub fn check_path(tree: &Ast, schema: &Schema) -> Result<Operand> {
     match &tree.node {
-        Node::Name { .. } => Checker { templates: &Templates::new(), schema }.operand(tree),
-        _ => Err(Error::at(tree.column, "expected a field name or a path into a JSON field")),
+        Node::Name { .. } => Checker {
+            templates: &Templates::new(),
+            schema,
+        }
+        .operand(tree),
+        _ => Err(Error::at(
+            tree.column,
+            "expected a field name or a path into a JSON field",
+        )),
     }
 }
 
@@ -83,16 +90,32 @@ impl Checker<'_> {
                 Predicate::Const(v) => Predicate::Const(!v),
                 p => Predicate::Not(Box::new(p)),
             }),
-            Node::Compare(op, left, right) => self.compare(column, self.operand(left)?, *op, self.operand(right)?),
-            Node::Chain { first, op1, middle, op2, last } => self.chain(column, first, *op1, middle, *op2, last),
+            Node::Compare(op, left, right) => {
+                self.compare(column, self.operand(left)?, *op, self.operand(right)?)
+            }
+            Node::Chain {
+                first,
+                op1,
+                middle,
+                op2,
+                last,
+            } => self.chain(column, first, *op1, middle, *op2, last),
             Node::In { value, list, negated } => {
                 let inner = self.membership(column, value, list)?;
-                Ok(if *negated { Predicate::Not(Box::new(inner)) } else { inner })
+                Ok(if *negated {
+                    Predicate::Not(Box::new(inner))
+                } else {
+                    inner
+                })
             }
             Node::Like { value, pattern } => self.like(value, pattern),
             Node::IsNull { value, negated } => {
                 let inner = self.null_test(value)?;
-                Ok(if *negated { Predicate::Not(Box::new(inner)) } else { inner })
+                Ok(if *negated {
+                    Predicate::Not(Box::new(inner))
+                } else {
+                    inner
+                })
             }
             Node::Exists(inner) => match self.operand(inner)? {
                 path @ Operand::Json { .. } => Ok(Predicate::Exists(path)),
@@ -114,17 +137,30 @@ impl Checker<'_> {
     fn boolean_operand(&self, tree: &Ast) -> Result<Predicate> {
         match self.operand(tree)? {
             Operand::Literal(Value::Bool(v)) => Ok(Predicate::Const(v)),
-            operand if matches!(family(&operand), Family::Bool | Family::Any) => {
-                Ok(Predicate::Compare(operand, Comparison::Eq, Operand::Literal(Value::Bool(true))))
-            }
+            operand if matches!(family(&operand), Family::Bool | Family::Any) => Ok(Predicate::Compare(
+                operand,
+                Comparison::Eq,
+                Operand::Literal(Value::Bool(true)),
+            )),
             operand => Err(Error::at(
                 tree.column,
-                format!("predicate is not a boolean expression: it gives {}", type_name(&operand)),
+                format!(
+                    "predicate is not a boolean expression: it gives {}",
+                    type_name(&operand)
+                ),
             )),
         }
     }
 
-    fn chain(&self, column: usize, first: &Ast, op1: Comparison, middle: &Ast, op2: Comparison, last: &Ast) -> Result<Predicate> {
+    fn chain(
+        &self,
+        column: usize,
+        first: &Ast,
+        op1: Comparison,
+        middle: &Ast,
+        op2: Comparison,
+        last: &Ast,
+    ) -> Result<Predicate> {
         let rising = |op| matches!(op, Comparison::Lt | Comparison::Le);
         if rising(op1) != rising(op2) {
             return Err(Error::at(column, "both sides of a range must point the same way"));
@@ -146,15 +182,35 @@ impl Checker<'_> {
         };
         let (l, r) = (family(&left), family(&right));
         let json_pair = l == Family::Any && r == Family::Any;
-        if json_pair || (matches!(right, Operand::Json { .. }) && !matches!(left, Operand::Literal(_))) || (l == Family::Any && !matches!(right, Operand::Literal(_))) {
-            return Err(Error::at(column, "two column comparison with JSON type is not supported"));
+        if json_pair
+            || (matches!(right, Operand::Json { .. }) && !matches!(left, Operand::Literal(_)))
+            || (l == Family::Any && !matches!(right, Operand::Literal(_)))
+        {
+            return Err(Error::at(
+                column,
+                "two column comparison with JSON type is not supported",
+            ));
         }
         let whole_array = l == Family::Array || (r == Family::Array && l != Family::Any);
         if whole_array {
-            return Err(Error::at(column, format!("comparisons between {} and {} are not supported", type_name(&left), type_name(&right))));
+            return Err(Error::at(
+                column,
+                format!(
+                    "comparisons between {} and {} are not supported",
+                    type_name(&left),
+                    type_name(&right)
+                ),
+            ));
         }
         if l != r && l != Family::Any {
-            return Err(Error::at(column, format!("comparisons between {} and {} are not supported", type_name(&left), type_name(&right))));
+            return Err(Error::at(
+                column,
+                format!(
+                    "comparisons between {} and {} are not supported",
+                    type_name(&left),
+                    type_name(&right)
+                ),
+            ));
         }
         if l == Family::Bool && !matches!(op, Comparison::Eq | Comparison::Ne) {
             return Err(Error::at(column, "a Bool can be compared only by == and !="));
@@ -168,16 +224,26 @@ impl Checker<'_> {
             return Err(Error::at(list.column, "the right side of in must be a list"));
         };
         let wanted = family(&operand);
-        if matches!(wanted, Family::Array) || matches!(operand, Operand::Literal(_) | Operand::Arithmetic(..)) {
-            return Err(Error::at(column, format!("in takes a field on its left, not {}", type_name(&operand))));
+        if matches!(wanted, Family::Array) || matches!(operand, Operand::Literal(_) | Operand::Arithmetic(..))
+        {
+            return Err(Error::at(
+                column,
+                format!("in takes a field on its left, not {}", type_name(&operand)),
+            ));
         }
         let integer = matches!(&operand, Operand::Column { data_type, .. } if data_type.is_integer());
         for v in &mut values {
             if wanted != Family::Any && value_family(v) != wanted {
-                return Err(Error::at(list.column, format!("value {v} in list cannot be casted to {}", type_name(&operand))));
+                return Err(Error::at(
+                    list.column,
+                    format!("value {v} in list cannot be casted to {}", type_name(&operand)),
+                ));
             }
             if integer && let Value::Float(_) = v {
-                return Err(Error::at(list.column, format!("value {v} in list cannot be casted to {}", type_name(&operand))));
+                return Err(Error::at(
+                    list.column,
+                    format!("value {v} in list cannot be casted to {}", type_name(&operand)),
+                ));
             }
         }
         Ok(Predicate::In(operand, values))
@@ -186,24 +252,38 @@ impl Checker<'_> {
     fn like(&self, value: &Ast, pattern: &Ast) -> Result<Predicate> {
         let operand = self.operand(value)?;
         if !matches!(family(&operand), Family::Text | Family::Any) || matches!(operand, Operand::Literal(_)) {
-            return Err(Error::at(value.column, format!("like operation on non-string or no-json field is unsupported: {}", type_name(&operand))));
+            return Err(Error::at(
+                value.column,
+                format!(
+                    "like operation on non-string or no-json field is unsupported: {}",
+                    type_name(&operand)
+                ),
+            ));
         }
         match self.operand(pattern)? {
             Operand::Literal(Value::Str(text)) => Ok(Predicate::Like(operand, LikePattern::new(&text))),
-            _ => Err(Error::at(pattern.column, "the pattern of like must be a string literal or template variable")),
+            _ => Err(Error::at(
+                pattern.column,
+                "the pattern of like must be a string literal or template variable",
+            )),
         }
     }
 
     fn null_test(&self, value: &Ast) -> Result<Predicate> {
         match self.operand(value)? {
-            Operand::Json { path, .. } if matches!(path.last(), Some(Step::Index(_))) => {
-                Err(Error::at(value.column, "is null is not supported on an element of a JSON array"))
-            }
-            Operand::Column { data_type, .. } if data_type.is_vector() => {
-                Err(Error::at(value.column, "is null is not supported on a vector field"))
-            }
+            Operand::Json { path, .. } if matches!(path.last(), Some(Step::Index(_))) => Err(Error::at(
+                value.column,
+                "is null is not supported on an element of a JSON array",
+            )),
+            Operand::Column { data_type, .. } if data_type.is_vector() => Err(Error::at(
+                value.column,
+                "is null is not supported on a vector field",
+            )),
             operand @ (Operand::Column { .. } | Operand::Json { .. }) => Ok(Predicate::IsNull(operand)),
-            _ => Err(Error::at(value.column, "is null takes a field or a path into a JSON field")),
+            _ => Err(Error::at(
+                value.column,
+                "is null takes a field or a path into a JSON field",
+            )),
         }
     }
 
@@ -211,18 +291,39 @@ impl Checker<'_> {
         let operand = self.operand(value)?;
         let element = match &operand {
             Operand::Json { .. } => Family::Any,
-            Operand::Column { field, data_type: DataType::Array } => {
-                self.schema.field_by_id(*field).and_then(|f| f.element).map_or(Family::Any, family_of)
+            Operand::Column {
+                field,
+                data_type: DataType::Array,
+            } => self
+                .schema
+                .field_by_id(*field)
+                .and_then(|f| f.element)
+                .map_or(Family::Any, family_of),
+            _ => {
+                return Err(Error::at(
+                    value.column,
+                    "contains operation is only supported on json or array fields",
+                ));
             }
-            _ => return Err(Error::at(value.column, "contains operation is only supported on json or array fields")),
         };
         let values = match (mode, self.operand(item)?) {
             (crate::ContainsMode::One, Operand::Literal(v)) => vec![v],
             (_, Operand::Literal(Value::Array(values))) => values,
-            _ => return Err(Error::at(item.column, "contains operation takes a constant, and _all and _any a list of constants")),
+            _ => {
+                return Err(Error::at(
+                    item.column,
+                    "contains operation takes a constant, and _all and _any a list of constants",
+                ));
+            }
         };
-        if let Some(bad) = values.iter().find(|v| element != Family::Any && value_family(v) != element) {
-            return Err(Error::at(item.column, format!("value {bad} does not have the type of the array's elements")));
+        if let Some(bad) = values
+            .iter()
+            .find(|v| element != Family::Any && value_family(v) != element)
+        {
+            return Err(Error::at(
+                item.column,
+                format!("value {bad} does not have the type of the array's elements"),
+            ));
         }
         Ok((operand, values))
     }
@@ -233,22 +334,46 @@ impl Checker<'_> {
             Node::Literal(v) => Ok(Operand::Literal(v.clone())),
             Node::Template(name) => match self.templates.get(name) {
                 Some(v) => Ok(Operand::Literal(v.clone())),
-                None => Err(Error::at(column, format!("the value of expression template variable name {{{name}}} is not found"))),
+                None => Err(Error::at(
+                    column,
+                    format!("the value of expression template variable name {{{name}}} is not found"),
+                )),
             },
             Node::List(items) => {
                 let literal = |item: &Ast| match self.operand(item)? {
                     Operand::Literal(v) => Ok(v),
                     _ => Err(Error::at(item.column, "a list can hold only constants")),
                 };
-                Ok(Operand::Literal(Value::Array(items.iter().map(literal).collect::<Result<_>>()?)))
+                Ok(Operand::Literal(Value::Array(
+                    items.iter().map(literal).collect::<Result<_>>()?,
+                )))
             }
             Node::Name { name, steps } => self.name(column, name, steps),
-            Node::Negate(inner) => self.arithmetic(column, Arithmetic::Sub, Operand::Literal(Value::Int(0)), self.operand(inner)?),
-            Node::Arithmetic(op, left, right) => self.arithmetic(column, *op, self.operand(left)?, self.operand(right)?),
+            Node::Negate(inner) => self.arithmetic(
+                column,
+                Arithmetic::Sub,
+                Operand::Literal(Value::Int(0)),
+                self.operand(inner)?,
+            ),
+            Node::Arithmetic(op, left, right) => {
+                self.arithmetic(column, *op, self.operand(left)?, self.operand(right)?)
+            }
             Node::ArrayLength(inner) => match self.operand(inner)? {
-                Operand::Column { field, data_type: DataType::Array } => Ok(Operand::Length { field, json_path: None }),
-                Operand::Json { field, path } => Ok(Operand::Length { field, json_path: Some(path) }),
-                _ => Err(Error::at(column, "array_length operation are only supported on array or json fields")),
+                Operand::Column {
+                    field,
+                    data_type: DataType::Array,
+                } => Ok(Operand::Length {
+                    field,
+                    json_path: None,
+                }),
+                Operand::Json { field, path } => Ok(Operand::Length {
+                    field,
+                    json_path: Some(path),
+                }),
+                _ => Err(Error::at(
+                    column,
+                    "array_length operation are only supported on array or json fields",
+                )),
             },
             _ => Ok(match self.predicate(tree)? {
                 Predicate::Const(v) => Operand::Literal(Value::Bool(v)),
@@ -265,7 +390,10 @@ impl Checker<'_> {
             Some(dynamic) if name != DYNAMIC_FIELD => {
                 let mut path = vec![Step::Key(name.to_owned())];
                 path.extend_from_slice(steps);
-                Ok(Operand::Json { field: dynamic.id, path })
+                Ok(Operand::Json {
+                    field: dynamic.id,
+                    path,
+                })
             }
             _ => Err(Error::at(column, format!("field {name} not exist"))),
         }
@@ -273,31 +401,56 @@ impl Checker<'_> {
 
     fn field(&self, column: usize, field: &Field, steps: &[Step]) -> Result<Operand> {
         match (field.data_type, steps) {
-            (DataType::FloatVector, _) => {
-                Err(Error::at(column, format!("field {} is a vector: it cannot be used in a filter", field.name)))
-            }
-            (DataType::Json, steps) => Ok(Operand::Json { field: field.id, path: steps.to_vec() }),
+            (DataType::FloatVector, _) => Err(Error::at(
+                column,
+                format!("field {} is a vector: it cannot be used in a filter", field.name),
+            )),
+            (DataType::Json, steps) => Ok(Operand::Json {
+                field: field.id,
+                path: steps.to_vec(),
+            }),
             (DataType::Array, [Step::Index(index)]) => {
                 let element = field.element.unwrap_or(DataType::Int64);
-                Ok(Operand::Element { field: field.id, element, index: *index })
+                Ok(Operand::Element {
+                    field: field.id,
+                    element,
+                    index: *index,
+                })
             }
-            (data_type, []) => Ok(Operand::Column { field: field.id, data_type }),
-            _ => Err(Error::at(column, format!("{} data type not supported accessed with []: field {}", field.data_type.name(), field.name))),
+            (data_type, []) => Ok(Operand::Column {
+                field: field.id,
+                data_type,
+            }),
+            _ => Err(Error::at(
+                column,
+                format!(
+                    "{} data type not supported accessed with []: field {}",
+                    field.data_type.name(),
+                    field.name
+                ),
+            )),
         }
     }
 
     fn arithmetic(&self, column: usize, op: Arithmetic, left: Operand, right: Operand) -> Result<Operand> {
         for side in [&left, &right] {
             if !matches!(family(side), Family::Number | Family::Any) {
-                return Err(Error::at(column, format!("arithmetic takes numbers, not {}", type_name(side))));
+                return Err(Error::at(
+                    column,
+                    format!("arithmetic takes numbers, not {}", type_name(side)),
+                ));
             }
         }
-        if matches!(op, Arithmetic::Div | Arithmetic::Mod) && matches!(&right, Operand::Literal(v) if v.as_f64() == Some(0.0)) {
+        if matches!(op, Arithmetic::Div | Arithmetic::Mod)
+            && matches!(&right, Operand::Literal(v) if v.as_f64() == Some(0.0))
+        {
             return Err(Error::at(column, "division or modulus by zero"));
         }
         if op == Arithmetic::Mod {
-            let float = |o: &Operand| matches!(o, Operand::Literal(Value::Float(_)))
-                || matches!(o, Operand::Column { data_type, .. } | Operand::Element { element: data_type, .. } if data_type.is_float());
+            let float = |o: &Operand| {
+                matches!(o, Operand::Literal(Value::Float(_)))
+                    || matches!(o, Operand::Column { data_type, .. } | Operand::Element { element: data_type, .. } if data_type.is_float())
+            };
             if float(&left) || float(&right) {
                 return Err(Error::at(column, "modulus can only apply on integer types"));
             }
@@ -322,7 +475,10 @@ fn fold(parts: Vec<Predicate>, neutral: bool, join: fn(Vec<Predicate>) -> Predic
     if parts.contains(&Predicate::Const(!neutral)) {
         return Predicate::Const(!neutral);
     }
-    let mut rest: Vec<Predicate> = parts.into_iter().filter(|p| *p != Predicate::Const(neutral)).collect();
+    let mut rest: Vec<Predicate> = parts
+        .into_iter()
+        .filter(|p| *p != Predicate::Const(neutral))
+        .collect();
     match rest.len() {
         0 => Predicate::Const(neutral),
         1 => rest.swap_remove(0),
@@ -341,7 +497,16 @@ fn fold_compare(column: usize, a: &Value, op: Comparison, b: &Value) -> Result<P
                 // NaN, from a template: no comparison holds.
                 None => return Ok(Predicate::Const(false)),
             },
-            _ => return Err(Error::at(column, format!("comparisons between {} and {} are not supported", a.kind(), b.kind()))),
+            _ => {
+                return Err(Error::at(
+                    column,
+                    format!(
+                        "comparisons between {} and {} are not supported",
+                        a.kind(),
+                        b.kind()
+                    ),
+                ));
+            }
         },
     };
     Ok(Predicate::Const(op.accepts(ordering)))
@@ -356,7 +521,9 @@ fn fold_arithmetic(column: usize, op: Arithmetic, a: &Value, b: &Value) -> Resul
             Arithmetic::Div => a.checked_div(*b),
             Arithmetic::Mod => a.checked_rem(*b),
         };
-        return out.map(Value::Int).ok_or_else(|| Error::at(column, "the constant is out of range"));
+        return out
+            .map(Value::Int)
+            .ok_or_else(|| Error::at(column, "the constant is out of range"));
     }
     let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else {
         return Err(Error::at(column, "arithmetic takes numbers"));

@@ -18,13 +18,16 @@ pub enum Token {
 
 /// Longest first, so that `<=` is not read as `<`.
 const SYMBOLS: [&str; 27] = [
-    "**", "==", "!=", "<=", ">=", "=~", "!~", "<<", ">>", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]",
-    ",", "!", "&", "|", "^",
+    "**", "==", "!=", "<=", ">=", "=~", "!~", "<<", ">>", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "(",
+    ")", "[", "]", ",", "!", "&", "|", "^",
 ];
 
 /// Splits a filter into tokens, each with its column.
 pub fn tokenize(text: &str) -> Result<Vec<(usize, Token)>> {
-    let mut lexer = Lexer { rest: text.chars(), column: 1 };
+    let mut lexer = Lexer {
+        rest: text.chars(),
+        column: 1,
+    };
     let mut tokens = Vec::new();
     loop {
         while lexer.peek().is_some_and(char::is_whitespace) {
@@ -66,7 +69,9 @@ impl Lexer<'_> {
 
     fn token(&mut self) -> Result<Token> {
         let column = self.column;
-        let Some(c) = self.peek() else { return Ok(Token::End) };
+        let Some(c) = self.peek() else {
+            return Ok(Token::End);
+        };
         if c == '"' || c == '\'' {
             return self.string(false);
         }
@@ -125,7 +130,9 @@ impl Lexer<'_> {
                 for _ in 0..prefix.len() + digits.len() {
                     self.next();
                 }
-                return i64::from_str_radix(&digits, radix).map(Token::Int).map_err(|_| bad(&digits));
+                return i64::from_str_radix(&digits, radix)
+                    .map(Token::Int)
+                    .map_err(|_| bad(&digits));
             }
         }
         let mut digits = self.take_while(|c| c.is_ascii_digit());
@@ -150,10 +157,19 @@ impl Lexer<'_> {
             return Err(bad(&digits));
         }
         if float {
-            return digits.parse().ok().filter(|v: &f64| v.is_finite()).map(Token::Float).ok_or_else(|| bad(&digits));
+            return digits
+                .parse()
+                .ok()
+                .filter(|v: &f64| v.is_finite())
+                .map(Token::Float)
+                .ok_or_else(|| bad(&digits));
         }
         let octal = digits.len() > 1 && digits.starts_with('0');
-        let parsed = if octal { i64::from_str_radix(&digits, 8) } else { digits.parse() };
+        let parsed = if octal {
+            i64::from_str_radix(&digits, 8)
+        } else {
+            digits.parse()
+        };
         match parsed {
             Ok(v) => Ok(Token::Int(v)),
             Err(_) if digits == "9223372036854775808" => Ok(Token::Smallest),
@@ -194,7 +210,9 @@ impl Lexer<'_> {
             '0'..='7' => {
                 let mut value = c.to_digit(8).unwrap_or(0);
                 for _ in 0..2 {
-                    let Some(d) = self.peek().and_then(|c| c.to_digit(8)) else { break };
+                    let Some(d) = self.peek().and_then(|c| c.to_digit(8)) else {
+                        break;
+                    };
                     value = value * 8 + d;
                     self.next();
                 }
@@ -213,7 +231,9 @@ impl Lexer<'_> {
     fn code(&mut self, digits: usize, radix: u32) -> Option<char> {
         let mut value = 0u32;
         for _ in 0..digits {
-            value = value.checked_mul(radix)?.checked_add(self.next()?.to_digit(radix)?)?;
+            value = value
+                .checked_mul(radix)?
+                .checked_add(self.next()?.to_digit(radix)?)?;
         }
         char::from_u32(value)
     }

@@ -75,7 +75,9 @@ impl LikePattern {
                     token += 1;
                 }
                 (None, Some((run, from))) => {
-                    let Some(c) = text[from..].chars().next() else { return false };
+                    let Some(c) = text[from..].chars().next() else {
+                        return false;
+                    };
                     at = from + c.len_utf8();
                     token = run + 1;
                     retry = Some((run, at));
@@ -109,7 +111,11 @@ mod tests {
             ("%%", "x", true),
             ("%_", "", false),
         ] {
-            assert_eq!(LikePattern::new(pattern).matches(text), expected, "{pattern:?} on {text:?}");
+            assert_eq!(
+                LikePattern::new(pattern).matches(text),
+                expected,
+                "{pattern:?} on {text:?}"
+            );
         }
     }
 }

@@ -13,7 +13,11 @@ const HEIGHT: usize = 512;
 
 /// Parses a whole text.
 pub fn parse(text: &str) -> Result<Ast> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0 };
+    let mut parser = Parser {
+        tokens: tokenize(text)?,
+        at: 0,
+        depth: 0,
+    };
     let tree = parser.or()?;
     match parser.peek() {
         Token::End => Ok(tree),
@@ -43,7 +47,11 @@ impl Parser {
     }
 
     fn unexpected(&self, what: &str) -> Error {
-        let what = if what == "End" { "end of the expression" } else { what };
+        let what = if what == "End" {
+            "end of the expression"
+        } else {
+            what
+        };
         Error::at(self.column(), format!("unexpected {what}"))
     }
 
@@ -80,7 +88,10 @@ impl Parser {
 
     fn deeper<T>(&mut self, parse: impl FnOnce(&mut Parser) -> Result<T>) -> Result<T> {
         if self.depth >= DEPTH {
-            return Err(Error::at(self.column(), format!("the expression is nested deeper than {DEPTH} levels")));
+            return Err(Error::at(
+                self.column(),
+                format!("the expression is nested deeper than {DEPTH} levels"),
+            ));
         }
         self.depth += 1;
         let out = parse(self);
@@ -91,7 +102,10 @@ impl Parser {
     /// Passes a tree on if it is not too high.
     fn level(&self, tree: Ast) -> Result<Ast> {
         match tree.height > HEIGHT {
-            true => Err(Error::at(self.column(), format!("the expression has more than {HEIGHT} levels"))),
+            true => Err(Error::at(
+                self.column(),
+                format!("the expression has more than {HEIGHT} levels"),
+            )),
             false => Ok(tree),
         }
     }
@@ -125,7 +139,13 @@ impl Parser {
         if !self.keyword("null") {
             return Err(Error::at(self.column(), "expected null"));
         }
-        Ok(Ast::new(column, Node::IsNull { value: Box::new(value), negated }))
+        Ok(Ast::new(
+            column,
+            Node::IsNull {
+                value: Box::new(value),
+                negated,
+            },
+        ))
     }
 
     fn equality(&mut self) -> Result<Ast> {
@@ -133,8 +153,15 @@ impl Parser {
         let mut left = self.relation()?;
         while let Some(symbol) = self.symbol(&["==", "!="]) {
             let right = self.relation()?;
-            let op = if symbol == "==" { Comparison::Eq } else { Comparison::Ne };
-            left = self.level(Ast::new(column, Node::Compare(op, Box::new(left), Box::new(right))))?;
+            let op = if symbol == "==" {
+                Comparison::Eq
+            } else {
+                Comparison::Ne
+            };
+            left = self.level(Ast::new(
+                column,
+                Node::Compare(op, Box::new(left), Box::new(right)),
+            ))?;
         }
         Ok(left)
     }
@@ -151,13 +178,24 @@ impl Parser {
     fn relation(&mut self) -> Result<Ast> {
         let column = self.column();
         let first = Box::new(self.membership()?);
-        let Some(op1) = self.relation_operator() else { return Ok(*first) };
+        let Some(op1) = self.relation_operator() else {
+            return Ok(*first);
+        };
         let middle = Box::new(self.membership()?);
         let Some(op2) = self.relation_operator() else {
             return Ok(Ast::new(column, Node::Compare(op1, first, middle)));
         };
         let last = Box::new(self.membership()?);
-        Ok(Ast::new(column, Node::Chain { first, op1, middle, op2, last }))
+        Ok(Ast::new(
+            column,
+            Node::Chain {
+                first,
+                op1,
+                middle,
+                op2,
+                last,
+            },
+        ))
     }
 
     fn membership(&mut self) -> Result<Ast> {
@@ -169,7 +207,14 @@ impl Parser {
         }
         if self.keyword("in") {
             let list = Box::new(self.sum()?);
-            return Ok(Ast::new(column, Node::In { value: Box::new(value), list, negated }));
+            return Ok(Ast::new(
+                column,
+                Node::In {
+                    value: Box::new(value),
+                    list,
+                    negated,
+                },
+            ));
         }
         Ok(value)
     }
@@ -194,7 +239,10 @@ impl Parser {
                 _ => Arithmetic::Mod,
             };
             let right = next(self)?;
-            left = self.level(Ast::new(column, Node::Arithmetic(op, Box::new(left), Box::new(right))))?;
+            left = self.level(Ast::new(
+                column,
+                Node::Arithmetic(op, Box::new(left), Box::new(right)),
+            ))?;
         }
         Ok(left)
     }
@@ -225,7 +273,13 @@ impl Parser {
         let value = self.primary()?;
         if self.keyword("like") {
             let pattern = Box::new(self.primary()?);
-            return Ok(Ast::new(column, Node::Like { value: Box::new(value), pattern }));
+            return Ok(Ast::new(
+                column,
+                Node::Like {
+                    value: Box::new(value),
+                    pattern,
+                },
+            ));
         }
         Ok(value)
     }
@@ -246,7 +300,10 @@ impl Parser {
             Token::Symbol("[") => Node::List(self.deeper(|p| p.items("]"))?),
             Token::Ident(word) => return self.word(column, word),
             Token::Smallest => {
-                return Err(Error::at(column, "\"9223372036854775808\" is not a number, or is out of range"));
+                return Err(Error::at(
+                    column,
+                    "\"9223372036854775808\" is not a number, or is out of range",
+                ));
             }
             Token::End => return Err(Error::at(column, "unexpected end of the expression")),
             Token::Symbol(s) => return Err(Error::at(column, format!("unexpected {s:?}"))),
@@ -272,7 +329,12 @@ impl Parser {
         match word.as_str() {
             "true" | "True" | "TRUE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(true)))),
             "false" | "False" | "FALSE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(false)))),
-            "null" | "NULL" | "Null" => return Err(Error::at(column, "null is tested with `is null` or `is not null`")),
+            "null" | "NULL" | "Null" => {
+                return Err(Error::at(
+                    column,
+                    "null is tested with `is null` or `is not null`",
+                ));
+            }
             _ => {}
         }
         if self.symbol(&["("]).is_some() {
@@ -284,7 +346,12 @@ impl Parser {
             steps.push(match self.advance() {
                 Token::Str(key) => Step::Key(key),
                 Token::Int(index) if index >= 0 => Step::Index(index as usize),
-                _ => return Err(Error::at(column, format!("{word}[…] takes a quoted key or an index from 0"))),
+                _ => {
+                    return Err(Error::at(
+                        column,
+                        format!("{word}[…] takes a quoted key or an index from 0"),
+                    ));
+                }
             });
             self.expect("]")?;
         }
@@ -320,10 +387,17 @@ fn call(column: usize, name: &str, mut arguments: Vec<Ast>) -> Result<Ast> {
         _ => return Err(Error::at(column, format!("function {name} is not supported"))),
     };
     if arguments.len() != wanted {
-        return Err(Error::at(column, format!("{name} takes {wanted} arguments, got {}", arguments.len())));
+        return Err(Error::at(
+            column,
+            format!("{name} takes {wanted} arguments, got {}", arguments.len()),
+        ));
     }
     let node = match (mode, arguments.pop(), arguments.pop()) {
-        (Some(mode), Some(item), Some(value)) => Node::Contains { mode, value: Box::new(value), item: Box::new(item) },
+        (Some(mode), Some(item), Some(value)) => Node::Contains {
+            mode,
+            value: Box::new(value),
+            item: Box::new(item),
+        },
         (None, Some(value), _) => Node::ArrayLength(Box::new(value)),
         _ => return Err(Error::at(column, format!("{name} takes {wanted} arguments"))),
     };

@@ -65,13 +65,26 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operand {
     Literal(Value),
-    Column { field: FieldId, data_type: DataType },
+    Column {
+        field: FieldId,
+        data_type: DataType,
+    },
     /// A place inside a JSON field (the dynamic field included); an empty path is the whole value.
-    Json { field: FieldId, path: Vec<Step> },
+    Json {
+        field: FieldId,
+        path: Vec<Step>,
+    },
     /// An element of an Array field; past the end is null.
-    Element { field: FieldId, element: DataType, index: usize },
+    Element {
+        field: FieldId,
+        element: DataType,
+        index: usize,
+    },
     /// Number of elements of an Array field (no path) or of a JSON array; null for what is no array.
-    Length { field: FieldId, json_path: Option<Vec<Step>> },
+    Length {
+        field: FieldId,
+        json_path: Option<Vec<Step>>,
+    },
     Arithmetic(Arithmetic, Box<Operand>, Box<Operand>),
 }
 

@@ -23,7 +23,10 @@ fn compile_soon(text: String) -> Result<Predicate, Error> {
         assert_eq!(copy, out);
         send.send(copy).ok();
     };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work).expect("a thread");
+    let thread = std::thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(work)
+        .expect("a thread");
     let out = receive.recv_timeout(SOON).expect("neither a panic nor a hang");
     thread.join().expect("no panic while dropping");
     out
@@ -31,12 +34,36 @@ fn compile_soon(text: String) -> Result<Predicate, Error> {
 
 fn piece() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
-        "i64", "f", "name", "flag", "tags", "nums", "j", "v", "colour", "$meta", "and", "or", "not", "in", "like", "is",
-        "null", "exists", "true", "FALSE", "array_length", "json_contains", "array_contains_all", "{t}", "AND", "IS NOT NULL",
+        "i64",
+        "f",
+        "name",
+        "flag",
+        "tags",
+        "nums",
+        "j",
+        "v",
+        "colour",
+        "$meta",
+        "and",
+        "or",
+        "not",
+        "in",
+        "like",
+        "is",
+        "null",
+        "exists",
+        "true",
+        "FALSE",
+        "array_length",
+        "json_contains",
+        "array_contains_all",
+        "{t}",
+        "AND",
+        "IS NOT NULL",
     ]);
     let signs = prop::sample::select(vec![
-        "(", ")", "[", "]", ",", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "!", "&&", "||", "**", "&", "[0]",
-        "['a']", "{", "}", "'", "\"", "\\", "r'", "0x", ".", "=~",
+        "(", ")", "[", "]", ",", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "!", "&&", "||",
+        "**", "&", "[0]", "['a']", "{", "}", "'", "\"", "\\", "r'", "0x", ".", "=~",
     ]);
     prop_oneof![
         4 => words.prop_map(str::to_owned),
@@ -50,17 +77,29 @@ fn piece() -> impl Strategy<Value = String> {
 /// Filters that are right more often than not.
 fn condition() -> impl Strategy<Value = String> {
     let number = prop_oneof![
-        Just("i64".to_owned()), Just("d".to_owned()), Just("nums[0]".to_owned()), Just("array_length(tags)".to_owned()),
-        (-9i64..9).prop_map(|v| v.to_string()), Just("2.5".to_owned()), Just("colour".to_owned()),
+        Just("i64".to_owned()),
+        Just("d".to_owned()),
+        Just("nums[0]".to_owned()),
+        Just("array_length(tags)".to_owned()),
+        (-9i64..9).prop_map(|v| v.to_string()),
+        Just("2.5".to_owned()),
+        Just("colour".to_owned()),
     ];
     let sum = number.clone().prop_recursive(3, 12, 2, |inner| {
-        (inner.clone(), prop::sample::select(vec!["+", "-", "*", "/", "%"]), inner).prop_map(|(a, op, b)| format!("({a} {op} {b})"))
+        (
+            inner.clone(),
+            prop::sample::select(vec!["+", "-", "*", "/", "%"]),
+            inner,
+        )
+            .prop_map(|(a, op, b)| format!("({a} {op} {b})"))
     });
     let comparison = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]);
     let leaf = prop_oneof![
         (sum.clone(), comparison, sum.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
         (sum, prop::collection::vec(any::<i32>(), 0..4)).prop_map(|(a, list)| format!("{a} in {list:?}")),
-        Just("name like 'a%'".to_owned()), Just("flag".to_owned()), Just("j['a'] is not null".to_owned()),
+        Just("name like 'a%'".to_owned()),
+        Just("flag".to_owned()),
+        Just("j['a'] is not null".to_owned()),
     ];
     leaf.prop_recursive(5, 32, 3, |inner| {
         prop_oneof![
@@ -118,7 +157,11 @@ fn reference_tokens(pattern: &str) -> Vec<(char, bool)> {
     let mut out = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
-        out.push(if c == '\\' { (chars.next().unwrap_or('\\'), true) } else { (c, false) });
+        out.push(if c == '\\' {
+            (chars.next().unwrap_or('\\'), true)
+        } else {
+            (c, false)
+        });
     }
     out
 }
@@ -134,7 +177,12 @@ fn reference_like(pattern: &[(char, bool)], text: &[char]) -> bool {
 
 #[test]
 fn moderate_nesting_is_accepted() {
-    for (open, close) in [("(", ")"), ("not (", ")"), ("flag and (i64 > 1 or ", ")"), ("-i64 < 1 or (", ")")] {
+    for (open, close) in [
+        ("(", ")"),
+        ("not (", ")"),
+        ("flag and (i64 > 1 or ", ")"),
+        ("-i64 < 1 or (", ")"),
+    ] {
         let text = format!("{}flag{}", open.repeat(60), close.repeat(60));
         assert!(compile_soon(text).is_ok(), "60 of {open}");
     }
@@ -145,9 +193,19 @@ fn moderate_nesting_is_accepted() {
 #[test]
 fn any_depth_is_refused_and_not_a_stack_overflow() {
     for (open, middle, close) in [
-        ("(", "flag", ")"), ("not ", "flag", ""), ("!", "flag", ""), ("-", "i64", " < 1"), ("+", "i64", " < 1"), ("[", "1", "]"),
-        ("exists ", "j['a']", ""), ("flag and (", "flag", ")"), ("array_length(", "tags", ")"), ("i64 in [", "1", "]"),
-        ("not (flag or ", "flag", ")"), ("json_contains(j, [", "1", "])"), ("1 < (", "i64", ") < 2"),
+        ("(", "flag", ")"),
+        ("not ", "flag", ""),
+        ("!", "flag", ""),
+        ("-", "i64", " < 1"),
+        ("+", "i64", " < 1"),
+        ("[", "1", "]"),
+        ("exists ", "j['a']", ""),
+        ("flag and (", "flag", ")"),
+        ("array_length(", "tags", ")"),
+        ("i64 in [", "1", "]"),
+        ("not (flag or ", "flag", ")"),
+        ("json_contains(j, [", "1", "])"),
+        ("1 < (", "i64", ") < 2"),
     ] {
         let text = format!("{}{middle}{}", open.repeat(100_000), close.repeat(100_000));
         assert!(compile_soon(text).is_err(), "100,000 of {open}");
@@ -157,7 +215,19 @@ fn any_depth_is_refused_and_not_a_stack_overflow() {
 
 #[test]
 fn operators_in_a_row_do_not_make_a_deep_tree() {
-    for link in [" == 1", " == flag", " != true", " + 1", " - i64", " * 2", " % 3", " < 1", " like 'a'", " is null", " in [1]"] {
+    for link in [
+        " == 1",
+        " == flag",
+        " != true",
+        " + 1",
+        " - i64",
+        " * 2",
+        " % 3",
+        " < 1",
+        " like 'a'",
+        " is null",
+        " in [1]",
+    ] {
         let text = format!("i64{} == 1", link.repeat(100_000));
         assert!(compile_soon(text).is_err(), "100,000 of {link}");
     }
@@ -169,7 +239,10 @@ fn rows_of_operators_in_nested_parentheses_do_not_add_up() {
     for _ in 0..120 {
         text = format!("({text}{}{})", " * 1".repeat(120), " + 1".repeat(120));
     }
-    assert!(compile_soon(format!("{text} > 1")).is_err(), "a tree of 29,000 levels");
+    assert!(
+        compile_soon(format!("{text} > 1")).is_err(),
+        "a tree of 29,000 levels"
+    );
 }
 
 #[test]
@@ -180,7 +253,9 @@ fn wide_filters_are_fast() {
     assert!(matches!(compile_soon(ands), Ok(Predicate::And(parts)) if parts.len() == 100_000));
     let list: Vec<String> = (0..100_000).map(|i| i.to_string()).collect();
     let text = format!("i64 not in [{}]", list.join(", "));
-    assert!(matches!(compile_soon(text), Ok(Predicate::Not(inner)) if matches!(&*inner, Predicate::In(_, v) if v.len() == 100_000)));
+    assert!(
+        matches!(compile_soon(text), Ok(Predicate::Not(inner)) if matches!(&*inner, Predicate::In(_, v) if v.len() == 100_000))
+    );
     let path = format!("j{} == 1", "['a']".repeat(100_000));
     assert!(compile_soon(path).is_ok());
     let string = format!("name == '{}'", "\\u00e9".repeat(100_000));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A Milvus status code with what follows from it: the legacy `error_code`, retriable, caused by input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,7 +79,10 @@ pub struct Error {
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into() }
+        Error {
+            code,
+            message: message.into(),
+        }
     }
 
     /// 1100, with the base text that clients match on.
@@ -88,8 +91,15 @@ impl Error {
     }
 
     /// 1100, with what was expected and what came.
-    pub fn mismatch(what: impl fmt::Display, expected: impl fmt::Display, actual: impl fmt::Display) -> Error {
-        Error::new(Code::INVALID, format!("{what}: invalid parameter[expected={expected}][actual={actual}]"))
+    pub fn mismatch(
+        what: impl fmt::Display,
+        expected: impl fmt::Display,
+        actual: impl fmt::Display,
+    ) -> Error {
+        Error::new(
+            Code::INVALID,
+            format!("{what}: invalid parameter[expected={expected}][actual={actual}]"),
+        )
     }
 
     pub fn missing(what: impl fmt::Display) -> Error {
@@ -109,23 +119,38 @@ impl Error {
     }
 
     pub fn collection_not_found(db: &str, name: impl fmt::Display) -> Error {
-        Error::new(Code::COLLECTION_NOT_FOUND, format!("collection not found[database={db}][collection={name}]"))
+        Error::new(
+            Code::COLLECTION_NOT_FOUND,
+            format!("collection not found[database={db}][collection={name}]"),
+        )
     }
 
     pub fn collection_not_loaded(name: impl fmt::Display) -> Error {
-        Error::new(Code::COLLECTION_NOT_LOADED, format!("collection not loaded[collection={name}]"))
+        Error::new(
+            Code::COLLECTION_NOT_LOADED,
+            format!("collection not loaded[collection={name}]"),
+        )
     }
 
     pub fn partition_not_found(name: impl fmt::Display) -> Error {
-        Error::new(Code::PARTITION_NOT_FOUND, format!("partition not found[partition={name}]"))
+        Error::new(
+            Code::PARTITION_NOT_FOUND,
+            format!("partition not found[partition={name}]"),
+        )
     }
 
     pub fn partition_not_loaded(name: impl fmt::Display) -> Error {
-        Error::new(Code::PARTITION_NOT_LOADED, format!("partition not loaded[partition={name}]"))
+        Error::new(
+            Code::PARTITION_NOT_LOADED,
+            format!("partition not loaded[partition={name}]"),
+        )
     }
 
     pub fn database_not_found(name: impl fmt::Display) -> Error {
-        Error::new(Code::DATABASE_NOT_FOUND, format!("database not found[database={name}]"))
+        Error::new(
+            Code::DATABASE_NOT_FOUND,
+            format!("database not found[database={name}]"),
+        )
     }
 
     pub fn index_not_found(what: impl fmt::Display) -> Error {
@@ -133,7 +158,10 @@ impl Error {
     }
 
     pub fn alias_not_found(db: &str, name: impl fmt::Display) -> Error {
-        Error::new(Code::ALIAS_NOT_FOUND, format!("alias not found[database={db}][alias={name}]"))
+        Error::new(
+            Code::ALIAS_NOT_FOUND,
+            format!("alias not found[database={db}][alias={name}]"),
+        )
     }
 
     pub fn field_not_exist(name: impl fmt::Display) -> Error {

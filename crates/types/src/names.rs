@@ -4,9 +4,24 @@ use crate::{Code, Error, Result, limits::NAME_BYTES};
 
 const RESERVED_FIELDS: [&str; 5] = ["RowID", "Timestamp", "$meta", "$namespace_id", "__virtual_pk__"];
 const KEYWORDS: [&str; 18] = [
-    "like", "exists", "and", "or", "not", "in", "json_contains", "json_contains_all", "json_contains_any",
-    "array_contains", "array_contains_all", "array_contains_any", "array_length", "true", "false", "text_match",
-    "phrase_match", "null",
+    "like",
+    "exists",
+    "and",
+    "or",
+    "not",
+    "in",
+    "json_contains",
+    "json_contains_all",
+    "json_contains_any",
+    "array_contains",
+    "array_contains_all",
+    "array_contains_any",
+    "array_length",
+    "true",
+    "false",
+    "text_match",
+    "phrase_match",
+    "null",
 ];
 
 fn is_word_start(c: char) -> bool {
@@ -19,7 +34,9 @@ fn is_word(c: char) -> bool {
 
 fn check(kind: &str, name: &str) -> std::result::Result<(), String> {
     if name.is_empty() {
-        return Err(format!("Invalid {kind} name: {name}. the {kind} name should not be empty"));
+        return Err(format!(
+            "Invalid {kind} name: {name}. the {kind} name should not be empty"
+        ));
     }
     if name.len() > NAME_BYTES {
         return Err(format!(
@@ -48,17 +65,22 @@ pub fn check_alias_name(name: &str) -> Result<()> {
 }
 
 pub fn check_database_name(name: &str) -> Result<()> {
-    check("database", name).map_err(|m| Error::new(Code::DATABASE_NAME, format!("{m}: invalid database name")))
+    check("database", name)
+        .map_err(|m| Error::new(Code::DATABASE_NAME, format!("{m}: invalid database name")))
 }
 
 pub fn check_field_name(name: &str) -> Result<()> {
     let bad = |m: String| Error::new(Code::FIELD_NAME, format!("{m}: field name invalid"));
     check("field", name).map_err(bad)?;
     if RESERVED_FIELDS.contains(&name) {
-        return Err(bad(format!("Invalid field name: {name}. the name is reserved by the system")));
+        return Err(bad(format!(
+            "Invalid field name: {name}. the name is reserved by the system"
+        )));
     }
     if KEYWORDS.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(bad(format!("Invalid field name: {name}. the name is a keyword of filter expressions")));
+        return Err(bad(format!(
+            "Invalid field name: {name}. the name is a keyword of filter expressions"
+        )));
     }
     Ok(())
 }
@@ -66,7 +88,9 @@ pub fn check_field_name(name: &str) -> Result<()> {
 /// Partition names may start with a digit and contain `-`.
 pub fn check_partition_name(name: &str) -> Result<()> {
     if name.is_empty() {
-        return Err(Error::invalid(format!("Invalid partition name: {name}. Partition name should not be empty.")));
+        return Err(Error::invalid(format!(
+            "Invalid partition name: {name}. Partition name should not be empty."
+        )));
     }
     if name.len() > NAME_BYTES {
         return Err(Error::invalid(format!(
@@ -104,8 +128,18 @@ mod tests {
     #[test]
     fn names() {
         assert!(check_collection_name("_a1").is_ok());
-        assert!(check_collection_name("1a").unwrap_err().message.contains("the first character of a collection name"));
-        assert!(check_collection_name(&"a".repeat(256)).unwrap_err().message.contains("must be less than 255"));
+        assert!(
+            check_collection_name("1a")
+                .unwrap_err()
+                .message
+                .contains("the first character of a collection name")
+        );
+        assert!(
+            check_collection_name(&"a".repeat(256))
+                .unwrap_err()
+                .message
+                .contains("must be less than 255")
+        );
         assert_eq!(check_database_name("a-b").unwrap_err().code, Code::DATABASE_NAME);
         assert_eq!(check_field_name("LIKE").unwrap_err().code, Code::FIELD_NAME);
         assert!(check_partition_name("2024-01").is_ok());

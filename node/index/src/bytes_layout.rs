@@ -24,7 +24,13 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(magic: [u8; 8], format: u32, words: Words) -> Writer {
-        Writer { magic, format, words, sections: Vec::new(), body: Vec::new() }
+        Writer {
+            magic,
+            format,
+            words,
+            sections: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
     /// Appends a section.
@@ -32,7 +38,8 @@ impl Writer {
         debug_assert!(self.sections.len() < SECTIONS);
         self.body.resize(self.body.len().next_multiple_of(ALIGN), 0);
         let bytes: &[u8] = bytemuck::cast_slice(items);
-        self.sections.push(((HEADER + self.body.len()) as u64, bytes.len() as u64));
+        self.sections
+            .push(((HEADER + self.body.len()) as u64, bytes.len() as u64));
         self.body.extend_from_slice(bytes);
         self
     }
@@ -93,10 +100,15 @@ impl Reader {
         let Some(end) = end.filter(|_| offset >= HEADER && offset.is_multiple_of(ALIGN)) else {
             return Err(invalid("lies outside of the file"));
         };
-        if count.is_some_and(|n| n.checked_mul(size_of::<T>()) != Some(len)) || !len.is_multiple_of(size_of::<T>()) {
+        if count.is_some_and(|n| n.checked_mul(size_of::<T>()) != Some(len))
+            || !len.is_multiple_of(size_of::<T>())
+        {
             return Err(invalid("has another length than the header says"));
         }
-        let section = Section { bytes: self.bytes.slice(offset..end), item: PhantomData };
+        let section = Section {
+            bytes: self.bytes.slice(offset..end),
+            item: PhantomData,
+        };
         section.try_items().map_err(|_| invalid("is not aligned"))?;
         Ok(section)
     }

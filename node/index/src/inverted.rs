@@ -66,7 +66,11 @@ impl InvertedBuilder {
             return;
         }
         // Both zeros are one value to a filter.
-        let term = if term == Term::Float(-0.0) { Term::Float(0.0) } else { term };
+        let term = if term == Term::Float(-0.0) {
+            Term::Float(0.0)
+        } else {
+            term
+        };
         let list = self.lists.entry(term).or_default();
         if list.last() != Some(&row) {
             list.push(row);
@@ -130,13 +134,23 @@ impl InvertedIndex {
             postings: reader.section(4, None)?,
         };
         let rising = |list: &[u32], end: usize| {
-            list.first() == Some(&0) && list.windows(2).all(|w| w[0] <= w[1]) && list.last() == Some(&(end as u32))
+            list.first() == Some(&0)
+                && list.windows(2).all(|w| w[0] <= w[1])
+                && list.last() == Some(&(end as u32))
         };
         let valid = (1..=3).contains(&kind)
             && rising(index.text_at.items(), index.text.items().len())
             && rising(index.at.items(), index.postings.items().len())
-            && index.postings.items().iter().all(|row| (*row as usize) < index.rows);
-        if valid { Ok(index) } else { Err(Error::Invalid("an offset is out of range".to_owned())) }
+            && index
+                .postings
+                .items()
+                .iter()
+                .all(|row| (*row as usize) < index.rows);
+        if valid {
+            Ok(index)
+        } else {
+            Err(Error::Invalid("an offset is out of range".to_owned()))
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -167,7 +181,11 @@ impl InvertedIndex {
         let (mut low, mut high) = (0, self.terms);
         while low < high {
             let middle = (low + high) / 2;
-            if before(middle) { low = middle + 1 } else { high = middle }
+            if before(middle) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         low
     }
@@ -175,7 +193,9 @@ impl InvertedIndex {
     /// Sets the bits of rows with a term in the range. Terms of another kind match nothing, and neither does NaN.
     pub fn range(&self, from: Bound<&Term>, to: Bound<&Term>, out: &mut Bitmap) {
         for bound in [from, to] {
-            if let Bound::Included(t) | Bound::Excluded(t) = bound && (!self.holds(t) || t.is_nan()) {
+            if let Bound::Included(t) | Bound::Excluded(t) = bound
+                && (!self.holds(t) || t.is_nan())
+            {
                 return;
             }
         }

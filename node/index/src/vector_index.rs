@@ -1,7 +1,8 @@
 //! The seam for vector index types: one file per type, this contract for all.
 
-use crate::distance::Kernel;
+use crate::distance::{Kernel, normalize};
 use mishards_types::{Bitmap, Metric};
+use std::borrow::Cow;
 
 /// Row-major vectors: row `i` is `data[i * dim..][..dim]`.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +35,16 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub const NONE: Bounds = Bounds { near: f32::NEG_INFINITY, near_exclusive: false, far: f32::INFINITY };
+    pub const NONE: Bounds = Bounds {
+        near: f32::NEG_INFINITY,
+        near_exclusive: false,
+        far: f32::INFINITY,
+    };
 
     #[inline]
     pub fn admit(&self, d: f32) -> bool {
-        d < self.far && (d > self.near || (d == self.near && !self.near_exclusive)) || (self.far == f32::INFINITY && d == self.far)
+        d < self.far && (d > self.near || (d == self.near && !self.near_exclusive))
+            || (self.far == f32::INFINITY && d == self.far)
     }
 
     pub fn is_none(&self) -> bool {
@@ -60,23 +66,30 @@ pub struct SearchParams {
 #[derive(Debug, Clone)]
 pub struct Query<'a> {
     pub metric: Metric,
-    vector: &'a [f32],
-    inverse_norm: f32,
+    /// As it came; for COSINE of length 1, so that its product with a stored vector stays in range.
+    vector: Cow<'a, [f32]>,
     kernel: Kernel,
 }
 
 impl<'a> Query<'a> {
     pub fn new(metric: Metric, vector: &'a [f32]) -> Query<'a> {
-        let kernel = Kernel::best();
-        Query { metric, vector, inverse_norm: kernel.inverse_norm(vector), kernel }
+        let mut vector = Cow::Borrowed(vector);
+        if metric == Metric::Cosine {
+            normalize(vector.to_mut());
+        }
+        Query {
+            metric,
+            vector,
+            kernel: Kernel::best(),
+        }
     }
 
     /// Distance to a stored vector.
     #[inline]
     pub fn distance(&self, stored: &[f32]) -> f32 {
         match self.metric {
-            Metric::L2 => self.kernel.squared_l2(self.vector, stored),
-            Metric::Ip => -self.kernel.dot(self.vector, stored),
+            Metric::L2 => self.kernel.squared_l2(&self.vector, stored),
+            Metric::Ip => -self.kernel.dot(&self.vector, stored),
             Metric::Cosine => {
                 let norm = self.kernel.inverse_norm(stored);
                 self.cosine(stored, norm)
@@ -95,7 +108,7 @@ impl<'a> Query<'a> {
 
     #[inline]
     fn cosine(&self, stored: &[f32], inverse_norm: f32) -> f32 {
-        -(self.kernel.dot(self.vector, stored) * self.inverse_norm * inverse_norm).clamp(-1.0, 1.0)
+        -(self.kernel.dot(&self.vector, stored) * inverse_norm).clamp(-1.0, 1.0)
     }
 }
 
@@ -109,5 +122,11 @@ pub trait VectorIndex: Send + Sync {
 
     /// Up to `params.k` rows near the query, as (distance, row), nearest first, ties by row. Only rows in `filter`
     /// are returned. Fewer than `k` come back when the index could not find more: the caller then scans.
-    fn search(&self, vectors: Vectors<'_>, query: &Query<'_>, params: SearchParams, filter: Option<&Bitmap>) -> Vec<(f32, u32)>;
+    fn search(
+        &self,
+        vectors: Vectors<'_>,
+        query: &Query<'_>,
+        params: SearchParams,
+        filter: Option<&Bitmap>,
+    ) -> Vec<(f32, u32)>;
 }

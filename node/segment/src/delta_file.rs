@@ -47,7 +47,8 @@ pub fn decode_delta(file: &str, bytes: Bytes) -> Result<Vec<Delete>> {
     let mut rest = &payload[..];
     let mut out = Vec::new();
     while !rest.is_empty() {
-        let (delete, after) = decode_one(rest).ok_or_else(|| Error::corrupt(file, "an entry is malformed"))?;
+        let (delete, after) =
+            decode_one(rest).ok_or_else(|| Error::corrupt(file, "an entry is malformed"))?;
         out.push(delete);
         rest = after;
     }

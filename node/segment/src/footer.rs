@@ -36,17 +36,37 @@ pub struct Footer {
 
 impl FileSums {
     pub fn of(name: &str, bytes: &[u8]) -> FileSums {
-        FileSums { name: name.to_owned(), bytes: bytes.len() as u64, blocks: bytes.chunks(BLOCK).map(checksum).collect() }
+        FileSums {
+            name: name.to_owned(),
+            bytes: bytes.len() as u64,
+            blocks: bytes.chunks(BLOCK).map(checksum).collect(),
+        }
     }
 
     /// Compares all bytes of the file with the checksums.
     pub fn verify(&self, bytes: &[u8]) -> Result<()> {
         if bytes.len() as u64 != self.bytes {
-            return Err(Error::corrupt(&self.name, format!("{} bytes, {} were written", bytes.len(), self.bytes)));
+            return Err(Error::corrupt(
+                &self.name,
+                format!("{} bytes, {} were written", bytes.len(), self.bytes),
+            ));
         }
-        match bytes.chunks(BLOCK).map(checksum).zip(&self.blocks).position(|(a, b)| a != *b) {
-            Some(i) => Err(Error::corrupt(&self.name, format!("block {i} (from byte {}) differs from what was written", i * BLOCK))),
-            None if self.blocks.len() != bytes.len().div_ceil(BLOCK) => Err(Error::corrupt(&self.name, "checksums are missing")),
+        match bytes
+            .chunks(BLOCK)
+            .map(checksum)
+            .zip(&self.blocks)
+            .position(|(a, b)| a != *b)
+        {
+            Some(i) => Err(Error::corrupt(
+                &self.name,
+                format!(
+                    "block {i} (from byte {}) differs from what was written",
+                    i * BLOCK
+                ),
+            )),
+            None if self.blocks.len() != bytes.len().div_ceil(BLOCK) => {
+                Err(Error::corrupt(&self.name, "checksums are missing"))
+            }
             None => Ok(()),
         }
     }
@@ -77,7 +97,11 @@ impl Footer {
             return Err(Error::corrupt(file, "the footer's checksum does not match"));
         }
         if word(8) > FORMAT {
-            return Err(Error::NewerFormat { file: file.to_owned(), found: word(8), known: FORMAT });
+            return Err(Error::NewerFormat {
+                file: file.to_owned(),
+                found: word(8),
+                known: FORMAT,
+            });
         }
         serde_json::from_slice(body).map_err(|e| Error::corrupt(file, e))
     }

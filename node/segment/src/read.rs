@@ -28,12 +28,18 @@ impl SegmentReader {
         let footer = Footer::decode(footer_name, footer)?;
         let mut found: BTreeMap<&str, Bytes> = BTreeMap::new();
         for sums in &footer.files {
-            let bytes = files(&sums.name).ok_or_else(|| Error::corrupt(&sums.name, "the file was not given"))?;
+            let bytes =
+                files(&sums.name).ok_or_else(|| Error::corrupt(&sums.name, "the file was not given"))?;
             sums.verify(&bytes)?;
             found.insert(&sums.name, bytes);
         }
-        let mut take = |name: &str| found.remove(name).ok_or_else(|| Error::corrupt(footer_name, format!("{name} is not named")));
-        let (timestamps, mut columns) = columns_file::decode("columns.arrow", schema, take("columns.arrow")?)?;
+        let mut take = |name: &str| {
+            found
+                .remove(name)
+                .ok_or_else(|| Error::corrupt(footer_name, format!("{name} is not named")))
+        };
+        let (timestamps, mut columns) =
+            columns_file::decode("columns.arrow", schema, take("columns.arrow")?)?;
         for field in schema.vectors() {
             let column = vector_column(field.id, field.dim.unwrap_or(0), take(&vector_file(field.id.0))?)?;
             columns.insert(field.id, column);
@@ -43,7 +49,10 @@ impl SegmentReader {
         if rows.len() != footer.rows as usize {
             return Err(Error::corrupt(footer_name, "the number of rows does not match"));
         }
-        let key_column = rows.keys().cloned().ok_or_else(|| Error::corrupt(footer_name, "no key column"))?;
+        let key_column = rows
+            .keys()
+            .cloned()
+            .ok_or_else(|| Error::corrupt(footer_name, "no key column"))?;
         let keys = KeyIndex::open("keys", key_bytes, key_column)?;
         Ok(SegmentReader { footer, rows, keys })
     }
@@ -51,11 +60,21 @@ impl SegmentReader {
 
 fn vector_column(field: FieldId, dim: usize, bytes: Bytes) -> Result<Column> {
     let name = vector_file(field.0);
-    if dim == 0 || bytes.len() % (dim * 4) != 0 {
+    if dim == 0 || !bytes.len().is_multiple_of(dim * 4) {
         return Err(Error::corrupt(&name, "its length is no multiple of a vector's"));
+    }
+    if bytes.is_empty() {
+        // No bytes have no address of their own, so it may be any.
+        return Ok(Column::Vector {
+            dim,
+            data: ScalarBuffer::from(Vec::new()),
+        });
     }
     if !(bytes.as_ptr() as usize).is_multiple_of(4) {
         return Err(Error::corrupt(&name, "not aligned in memory"));
     }
-    Ok(Column::Vector { dim, data: ScalarBuffer::from(Buffer::from(bytes)) })
+    Ok(Column::Vector {
+        dim,
+        data: ScalarBuffer::from(Buffer::from(bytes)),
+    })
 }

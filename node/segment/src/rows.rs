@@ -13,7 +13,10 @@ use std::sync::Arc;
 pub enum Column {
     Scalar(ArrayRef),
     /// Row-major components.
-    Vector { dim: usize, data: ScalarBuffer<f32> },
+    Vector {
+        dim: usize,
+        data: ScalarBuffer<f32>,
+    },
 }
 
 impl Column {
@@ -58,32 +61,55 @@ pub fn arrow_type(field: &Field) -> Arrow {
         _ => Arrow::Utf8,
     };
     match (field.data_type, field.element) {
-        (DataType::Array, Some(element)) => Arrow::List(Arc::new(ArrowField::new("item", scalar(element), true))),
+        (DataType::Array, Some(element)) => {
+            Arrow::List(Arc::new(ArrowField::new("item", scalar(element), true)))
+        }
         (t, _) => scalar(t),
     }
 }
 
 impl Rows {
     /// Puts columns together; every field of the schema must be there, with one value per timestamp.
-    pub fn new(schema: &Schema, timestamps: ScalarBuffer<u64>, columns: BTreeMap<FieldId, Column>) -> Result<Rows> {
+    pub fn new(
+        schema: &Schema,
+        timestamps: ScalarBuffer<u64>,
+        columns: BTreeMap<FieldId, Column>,
+    ) -> Result<Rows> {
         let len = timestamps.len();
         for field in &schema.fields {
             let Some(column) = columns.get(&field.id) else {
                 return Err(Error::Mismatch(format!("field {} has no column", field.name)));
             };
             if column.len() != len {
-                return Err(Error::Mismatch(format!("field {} has {} values for {len} rows", field.name, column.len())));
+                return Err(Error::Mismatch(format!(
+                    "field {} has {} values for {len} rows",
+                    field.name,
+                    column.len()
+                )));
             }
             let fits = match column {
-                Column::Scalar(array) => !field.data_type.is_vector() && *array.data_type() == arrow_type(field),
+                Column::Scalar(array) => {
+                    !field.data_type.is_vector() && *array.data_type() == arrow_type(field)
+                }
                 Column::Vector { dim, data } => field.dim == Some(*dim) && data.len() == dim * len,
             };
             if !fits {
-                return Err(Error::Mismatch(format!("field {} has a column of another type", field.name)));
+                return Err(Error::Mismatch(format!(
+                    "field {} has a column of another type",
+                    field.name
+                )));
             }
         }
-        let primary = schema.primary().map(|f| f.id).ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
-        Ok(Rows { len, timestamps, columns, primary })
+        let primary = schema
+            .primary()
+            .map(|f| f.id)
+            .ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
+        Ok(Rows {
+            len,
+            timestamps,
+            columns,
+            primary,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -146,7 +172,9 @@ impl Rows {
 
     /// All rows of `parts`, one part after the other.
     pub fn concat(parts: &[Rows]) -> Result<Rows> {
-        let Some(first) = parts.first() else { return Err(Error::Mismatch("no rows to put together".to_owned())) };
+        let Some(first) = parts.first() else {
+            return Err(Error::Mismatch("no rows to put together".to_owned()));
+        };
         if parts.len() == 1 {
             return Ok(first.clone());
         }
@@ -158,7 +186,12 @@ impl Rows {
             columns.insert(*id, concat_column(column, &same)?);
         }
         let timestamps = concat_buffers(parts.iter().map(|p| &p.timestamps));
-        Ok(Rows { len, timestamps, columns, primary: first.primary })
+        Ok(Rows {
+            len,
+            timestamps,
+            columns,
+            primary: first.primary,
+        })
     }
 
     /// The rows with these numbers, in this order.
@@ -168,18 +201,29 @@ impl Rows {
         for (id, column) in &self.columns {
             let taken = match column {
                 Column::Scalar(array) => Column::Scalar(
-                    arrow_select::take::take(array, &indices, None).map_err(|e| Error::Mismatch(e.to_string()))?,
+                    arrow_select::take::take(array, &indices, None)
+                        .map_err(|e| Error::Mismatch(e.to_string()))?,
                 ),
                 Column::Vector { dim, data } => {
                     let mut out = MutableBuffer::new(rows.len() * dim * 4);
-                    rows.iter().for_each(|r| out.extend_from_slice(&data[*r as usize * dim..(*r as usize + 1) * dim]));
-                    Column::Vector { dim: *dim, data: ScalarBuffer::from(arrow_buffer::Buffer::from(out)) }
+                    rows.iter().for_each(|r| {
+                        out.extend_from_slice(&data[*r as usize * dim..(*r as usize + 1) * dim])
+                    });
+                    Column::Vector {
+                        dim: *dim,
+                        data: ScalarBuffer::from(arrow_buffer::Buffer::from(out)),
+                    }
                 }
             };
             columns.insert(*id, taken);
         }
         let timestamps = rows.iter().map(|r| self.timestamps[*r as usize]).collect();
-        Ok(Rows { len: rows.len(), timestamps, columns, primary: self.primary })
+        Ok(Rows {
+            len: rows.len(),
+            timestamps,
+            columns,
+            primary: self.primary,
+        })
     }
 }
 
@@ -190,7 +234,10 @@ fn concat_column(first: &Column, parts: &[&Column]) -> Result<Column> {
                 Column::Vector { data, .. } => Some(data),
                 Column::Scalar(_) => None,
             });
-            Ok(Column::Vector { dim: *dim, data: concat_buffers(buffers) })
+            Ok(Column::Vector {
+                dim: *dim,
+                data: concat_buffers(buffers),
+            })
         }
         Column::Scalar(_) => {
             let arrays: Vec<&dyn Array> = parts
@@ -207,7 +254,9 @@ fn concat_column(first: &Column, parts: &[&Column]) -> Result<Column> {
 }
 
 /// Arrow's buffers are aligned to 64 bytes, which the kernels like.
-fn concat_buffers<'a, T: arrow_buffer::ArrowNativeType>(parts: impl Iterator<Item = &'a ScalarBuffer<T>> + Clone) -> ScalarBuffer<T> {
+fn concat_buffers<'a, T: arrow_buffer::ArrowNativeType>(
+    parts: impl Iterator<Item = &'a ScalarBuffer<T>> + Clone,
+) -> ScalarBuffer<T> {
     let bytes = parts.clone().map(|p| p.len() * size_of::<T>()).sum();
     let mut out = MutableBuffer::new(bytes);
     parts.for_each(|p| out.extend_from_slice(p));

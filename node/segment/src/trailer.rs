@@ -18,10 +18,16 @@ pub fn add_trailer(mut payload: Vec<u8>) -> Vec<u8> {
 /// The payload, if its checksum matches.
 pub fn check_trailer(file: &str, bytes: Bytes) -> Result<Bytes> {
     let Some(end) = bytes.len().checked_sub(LEN) else {
-        return Err(Error::corrupt(file, format!("{} bytes are too few for a trailer", bytes.len())));
+        return Err(Error::corrupt(
+            file,
+            format!("{} bytes are too few for a trailer", bytes.len()),
+        ));
     };
     if bytes[end..end + 8] != MAGIC {
-        return Err(Error::corrupt(file, "the trailer is missing: the file was cut off or is of another kind"));
+        return Err(Error::corrupt(
+            file,
+            "the trailer is missing: the file was cut off or is of another kind",
+        ));
     }
     if bytes[end + 8..] != checksum(&bytes[..end]).to_le_bytes() {
         return Err(Error::corrupt(file, "the checksum does not match"));

@@ -4,14 +4,12 @@ use crate::{Failure, Result};
 use mishards_catalog::{DeltaFile, Segment};
 use mishards_expr::{Predicate, Templates};
 use mishards_proto::node as wire;
-use mishards_proto::schema::{TemplateArrayValue, TemplateValue, template_array_value, template_value};
-use mishards_types::{CollectionId, Epoch, Error, PartitionId, Schema, Sequence, Timestamp, Value, Version};
+use mishards_types::{CollectionId, Error, PartitionId, Schema, Sequence, Timestamp, Version};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Which rows a sub-query is about, ready to use.
 pub struct ReadScope {
-    pub epoch: Epoch,
     pub version: Version,
     pub timestamp: Timestamp,
     pub delete_sequence: Sequence,
@@ -30,12 +28,14 @@ impl ReadScope {
         let scope = scope.ok_or_else(|| Failure::internal("the sub-query has no scope"))?;
         let json = |what: &str, e: serde_json::Error| Failure::internal(format!("the sub-query's {what} cannot be read: {e}"));
         let schema: Schema = serde_json::from_slice(&scope.schema).map_err(|e| json("schema", e))?;
-        let templates = templates(scope.templates)?;
+        let templates: Templates = match scope.templates.is_empty() {
+            true => Templates::new(),
+            false => serde_json::from_slice(&scope.templates).map_err(|e| json("template values", e))?,
+        };
         let predicate = mishards_expr::compile(&scope.filter, &templates, &schema)
             .map_err(|e| Failure::from(Error::invalid(format!("cannot parse expression: {}, error: {e}", scope.filter))))?;
         let version = scope.version.unwrap_or_default();
         Ok(ReadScope {
-            epoch: Epoch(scope.epoch),
             version: Version { commit_seq: version.commit_seq, commit_id: version.commit_id },
             timestamp: Timestamp(scope.timestamp),
             delete_sequence: Sequence(scope.delete_sequence),
@@ -49,51 +49,4 @@ impl ReadScope {
             predicate,
         })
     }
-}
-
-/// Template values of the wire to values.
-fn templates(wire: std::collections::BTreeMap<String, TemplateValue>) -> Result<Templates> {
-    wire.into_iter()
-        .map(|(name, value)| match template(value) {
-            Some(value) => Ok((name, value)),
-            None => Err(Error::invalid(format!("the value of template {name} cannot be used in a filter")).into()),
-        })
-        .collect()
-}
-
-fn template(value: TemplateValue) -> Option<Value> {
-    Some(match value.val? {
-        template_value::Val::BoolVal(v) => Value::Bool(v),
-        template_value::Val::Int64Val(v) => Value::Int(v),
-        template_value::Val::FloatVal(v) => Value::Float(v),
-        template_value::Val::StringVal(v) => Value::Str(v),
-        template_value::Val::ArrayVal(list) => Value::Array(list_of(list, 0)?),
-        template_value::Val::BytesVal(_) => return None,
-    })
-}
-
-fn list_of(list: TemplateArrayValue, depth: usize) -> Option<Vec<Value>> {
-    use template_array_value::Data;
-    if depth > 16 {
-        return None;
-    }
-    match list.data {
-        None => Some(Vec::new()),
-        Some(Data::BoolData(v)) => Some(v.data.into_iter().map(Value::Bool).collect()),
-        Some(Data::LongData(v)) => Some(v.data.into_iter().map(Value::Int).collect()),
-        Some(Data::DoubleData(v)) => Some(v.data.into_iter().map(Value::Float).collect()),
-        Some(Data::StringData(v)) => Some(v.data.into_iter().map(Value::Str).collect()),
-        Some(Data::ArrayData(v)) => v.data.into_iter().map(|l| list_of(l, depth + 1).map(Value::Array)).collect(),
-        Some(Data::JsonData(v)) => v.data.iter().map(|b| from_json(serde_json::from_slice(b).ok()?)).collect(),
-    }
-}
-
-fn from_json(value: serde_json::Value) -> Option<Value> {
-    Some(match value {
-        serde_json::Value::Bool(v) => Value::Bool(v),
-        serde_json::Value::Number(n) => n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float))?,
-        serde_json::Value::String(s) => Value::Str(s),
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(from_json).collect::<Option<_>>()?),
-        _ => return None,
-    })
 }

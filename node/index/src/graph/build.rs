@@ -24,7 +24,11 @@ pub struct BuildOptions {
 
 impl Default for BuildOptions {
     fn default() -> BuildOptions {
-        BuildOptions { m: 16, ef_construction: 200, serial: false }
+        BuildOptions {
+            m: 16,
+            ef_construction: 200,
+            serial: false,
+        }
     }
 }
 
@@ -40,7 +44,9 @@ impl Distance<f32> for SquaredL2 {
 /// Builds an HNSW file over all rows. Blocks for long: run it inside a pool of its own, whose threads it uses.
 pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -> Result<Vec<u8>> {
     if vectors.data.iter().any(|x| !x.is_finite()) {
-        return Err(Error::Build("a vector has a component that is not finite".to_owned()));
+        return Err(Error::Build(
+            "a vector has a component that is not finite".to_owned(),
+        ));
     }
     let m = options.m.clamp(2, 128);
     let groups = distinct(vectors);
@@ -54,25 +60,50 @@ pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -
         Metric::Cosine => groups.representatives.iter().map(norm).collect(),
         _ => Vec::new(),
     };
-    Ok(encode(&Parts { metric, dim: vectors.dim, m, links, groups, inverse_norms }))
+    Ok(encode(&Parts {
+        metric,
+        dim: vectors.dim,
+        m,
+        links,
+        groups,
+        inverse_norms,
+    }))
 }
 
-/// Maps the nodes' vectors into a space where squared Euclidean distance orders as the metric does: unit length
-/// for COSINE; for IP one more component that brings all to the length of the longest (Bachrach et al., 2014);
-/// for L2 as they are. All are scaled to length 1 at most, so that no square overflows.
+/// Maps the nodes' vectors into a space where squared Euclidean distance makes good neighbours for the metric: unit
+/// length for COSINE; for L2 as they are; for IP one more component that brings all to length 1 (Bachrach et al.,
+/// 2014), after the lengths were drawn together by an eighth root: otherwise the many short vectors crowd round one
+/// point and the few long ones, which are the answers, get no links. The search itself compares by the true inner
+/// product. All have length 1 at most, so that no square overflows.
 fn embed(vectors: Vectors<'_>, metric: Metric, rows: &[u32]) -> Vec<f32> {
-    let norm = |row: &u32| vectors.row(*row as usize).iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    let norm = |row: &u32| {
+        vectors
+            .row(*row as usize)
+            .iter()
+            .map(|x| f64::from(*x) * f64::from(*x))
+            .sum::<f64>()
+            .sqrt()
+    };
     let norms: Vec<f64> = rows.iter().map(norm).collect();
     let longest = norms.iter().copied().fold(0.0, f64::max);
     let dim = vectors.dim + usize::from(metric == Metric::Ip);
     let mut out = Vec::with_capacity(rows.len() * dim);
     for (row, norm) in rows.iter().zip(&norms) {
-        let length = if metric == Metric::Cosine { *norm } else { longest };
-        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-        out.extend(vectors.row(*row as usize).iter().map(|x| (f64::from(*x) * scale) as f32));
+        let length = match metric {
+            _ if *norm == 0.0 => 0.0,
+            Metric::L2 => norm / longest,
+            Metric::Ip => (norm / longest).powf(0.125),
+            Metric::Cosine => 1.0,
+        };
+        let scale = if *norm > 0.0 { length / norm } else { 0.0 };
+        out.extend(
+            vectors
+                .row(*row as usize)
+                .iter()
+                .map(|x| (f64::from(*x) * scale) as f32),
+        );
         if metric == Metric::Ip {
-            let scaled = norm * scale;
-            out.push((1.0 - scaled * scaled).max(0.0).sqrt() as f32);
+            out.push((1.0 - length * length).max(0.0).sqrt() as f32);
         }
     }
     out
@@ -81,7 +112,13 @@ fn embed(vectors: Vectors<'_>, metric: Metric, rows: &[u32]) -> Vec<f32> {
 /// For each node and each of its layers from 0 up, its links.
 fn links(points: &[f32], dim: usize, m: usize, options: BuildOptions) -> Vec<Vec<Vec<u32>>> {
     let count = points.len() / dim.max(1);
-    let hnsw = Hnsw::<f32, SquaredL2>::new(m, count.max(1), MAX_LAYERS, options.ef_construction.max(m), SquaredL2(Kernel::best()));
+    let hnsw = Hnsw::<f32, SquaredL2>::new(
+        m,
+        count.max(1),
+        MAX_LAYERS,
+        options.ef_construction.max(m),
+        SquaredL2(Kernel::best()),
+    );
     let rows: Vec<(&[f32], usize)> = points.chunks_exact(dim.max(1)).zip(0..).collect();
     if options.serial {
         rows.iter().for_each(|row| hnsw.insert_slice(*row));
@@ -102,7 +139,10 @@ fn links(points: &[f32], dim: usize, m: usize, options: BuildOptions) -> Vec<Vec
             let mut layers = point.get_neighborhood_id();
             layers.truncate(own + 1);
             layers.resize(own + 1, Vec::new());
-            links[point.get_origin_id()] = layers.iter().map(|l| l.iter().map(|n| n.d_id as u32).collect()).collect();
+            links[point.get_origin_id()] = layers
+                .iter()
+                .map(|l| l.iter().map(|n| n.d_id as u32).collect())
+                .collect();
         }
     }
     cut_to_layers(&mut links);
@@ -115,7 +155,11 @@ fn cut_to_layers(links: &mut [Vec<Vec<u32>>]) {
     for (node, layers) in links.iter_mut().enumerate() {
         for (layer, list) in layers.iter_mut().enumerate() {
             let mut seen = std::collections::HashSet::new();
-            list.retain(|n| *n as usize != node && tops.get(*n as usize).is_some_and(|top| layer < *top) && seen.insert(*n));
+            list.retain(|n| {
+                *n as usize != node
+                    && tops.get(*n as usize).is_some_and(|top| layer < *top)
+                    && seen.insert(*n)
+            });
         }
     }
 }

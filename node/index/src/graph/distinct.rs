@@ -21,7 +21,9 @@ pub fn distinct(vectors: Vectors<'_>) -> Distinct {
     for row in 0..vectors.len() {
         let vector = bytemuck::cast_slice::<f32, u8>(vectors.row(row));
         let bucket = buckets.entry(checksum(vector)).or_default();
-        let same = |n: &&u32| bytemuck::cast_slice::<f32, u8>(vectors.row(representatives[**n as usize] as usize)) == vector;
+        let same = |n: &&u32| {
+            bytemuck::cast_slice::<f32, u8>(vectors.row(representatives[**n as usize] as usize)) == vector
+        };
         let node = match bucket.iter().find(same) {
             Some(node) => *node,
             None => {
@@ -47,7 +49,11 @@ pub fn distinct(vectors: Vectors<'_>) -> Distinct {
         rows[*slot as usize] = row as u32;
         *slot += 1;
     }
-    Distinct { representatives, offsets, rows }
+    Distinct {
+        representatives,
+        offsets,
+        rows,
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,12 @@ pub struct Parts {
 pub fn encode(parts: &Parts) -> Vec<u8> {
     let nodes = parts.links.len();
     let longest = |layer: fn(usize) -> bool| {
-        let lists = parts.links.iter().flat_map(|l| l.iter().enumerate().filter(|(i, _)| layer(*i)).map(|(_, x)| x.len()));
+        let lists = parts.links.iter().flat_map(|l| {
+            l.iter()
+                .enumerate()
+                .filter(|(i, _)| layer(*i))
+                .map(|(_, x)| x.len())
+        });
         lists.max().unwrap_or(0)
     };
     let (degree0, degree_up) = (longest(|l| l == 0), longest(|l| l > 0));
@@ -54,7 +59,18 @@ pub fn encode(parts: &Parts) -> Vec<u8> {
     };
     let rows = parts.groups.rows.len() as u32;
     let words = [
-        metric, parts.dim as u32, parts.m as u32, rows, nodes as u32, entry as u32, degree0 as u32, degree_up as u32, 0, 0, 0, 0,
+        metric,
+        parts.dim as u32,
+        parts.m as u32,
+        rows,
+        nodes as u32,
+        entry as u32,
+        degree0 as u32,
+        degree_up as u32,
+        0,
+        0,
+        0,
+        0,
     ];
     Writer::new(MAGIC, FORMAT, words)
         .section(&levels)
@@ -130,7 +146,10 @@ impl HnswIndex {
         if nodes > 0 && self.entry as usize >= nodes {
             return bad("the entry node is out of range");
         }
-        for (list, degree) in [(self.lowest.items(), self.degree0), (self.upper.items(), self.degree_up)] {
+        for (list, degree) in [
+            (self.lowest.items(), self.degree0),
+            (self.upper.items(), self.degree_up),
+        ] {
             if !list.len().is_multiple_of(degree + 1) {
                 return bad("a link list is cut off");
             }
@@ -142,7 +161,8 @@ impl HnswIndex {
         }
         let lists = self.upper.items().len() / (self.degree_up + 1);
         for (at, level) in self.upper_at.items().iter().zip(self.levels.items()) {
-            let fine = (*level == 0 && *at == NO_UPPER) || (*level > 0 && (*at as usize).saturating_add(*level as usize) <= lists);
+            let fine = (*level == 0 && *at == NO_UPPER)
+                || (*level > 0 && (*at as usize).saturating_add(*level as usize) <= lists);
             if !fine {
                 return bad("a node's upper layers are out of range");
             }
@@ -206,6 +226,10 @@ impl HnswIndex {
 
     #[inline]
     pub(super) fn inverse_norm(&self, node: u32) -> f32 {
-        self.inverse_norms.items().get(node as usize).copied().unwrap_or(1.0)
+        self.inverse_norms
+            .items()
+            .get(node as usize)
+            .copied()
+            .unwrap_or(1.0)
     }
 }

@@ -1,0 +1,88 @@
+//! Why a node did not answer, read back from a gRPC status, and what a client is told.
+
+use mishards_proto::common;
+use mishards_proto::node as wire;
+use mishards_types::{Code, Error};
+use prost::Message;
+use std::collections::BTreeMap;
+
+/// What the router may do about a failed call on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The node was not reached or broke off: the next candidate.
+    Transport,
+    Refused,
+    NotCaughtUp,
+    SnapshotTooOld,
+    NotWriter,
+    UnknownOutcome,
+    SchemaChanged,
+    Unreadable,
+}
+
+/// A failed call on a node.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub kind: Kind,
+    pub error: Error,
+}
+
+impl Failure {
+    pub fn new(kind: Kind, error: Error) -> Failure {
+        Failure { kind, error }
+    }
+
+    /// Reads a status that a node, or the way to it, gave.
+    pub fn from_status(node: &str, status: &tonic::Status) -> Failure {
+        let known = wire::Failure::decode(status.details()).ok().filter(|f| f.code != 0);
+        let Some(known) = known else {
+            let text = format!("node {node}: {:?}: {}", status.code(), status.message());
+            return Failure::new(Kind::Transport, Error::unavailable(text));
+        };
+        use wire::failure::Kind as W;
+        let kind = match known.kind() {
+            W::Refused => Kind::Refused,
+            W::NotCaughtUp => Kind::NotCaughtUp,
+            W::SnapshotTooOld => Kind::SnapshotTooOld,
+            W::NotWriter => Kind::NotWriter,
+            W::UnknownOutcome => Kind::UnknownOutcome,
+            W::SchemaChanged => Kind::SchemaChanged,
+            W::Unreadable => Kind::Unreadable,
+        };
+        Failure::new(kind, Error::new(Code(known.code), known.message))
+    }
+
+    /// Whether another node may answer the same.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.kind, Kind::Refused | Kind::UnknownOutcome | Kind::SchemaChanged)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        failure.error
+    }
+}
+
+/// The status of a refused or failed request.
+pub fn status_of(error: &Error) -> common::Status {
+    let mut extra_info = BTreeMap::new();
+    if error.code.is_input() {
+        // Clients read `report_value` from the map whenever there is one.
+        extra_info.insert("is_input_error".to_owned(), "true".to_owned());
+        extra_info.insert("report_value".to_owned(), "0".to_owned());
+    }
+    common::Status {
+        error_code: error.code.legacy(),
+        reason: error.message.clone(),
+        code: error.code.0,
+        retriable: error.code.is_retriable(),
+        detail: error.message.clone(),
+        extra_info,
+    }
+}
+
+/// The status of success.
+pub fn ok() -> common::Status {
+    common::Status::default()
+}

@@ -1,0 +1,142 @@
+//! Merging sub-results: newest copy of each key, one order, offset and limit, groups. Pure.
+
+use crate::wire::keys_of;
+use mishards_proto::node::RowBatch;
+use mishards_types::{Key, SegmentId, Timestamp};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+/// A row that a node found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub key: Key,
+    pub timestamp: Timestamp,
+    pub segment: SegmentId,
+    pub row: u32,
+    /// Smaller is nearer.
+    pub distance: f32,
+    pub group: Option<String>,
+}
+
+/// The lists of one sub-result, one per query. `None` when its parts do not fit together.
+pub fn decode(batch: RowBatch) -> Option<Vec<Vec<Row>>> {
+    let keys = keys_of(batch.keys);
+    let count = keys.len();
+    let aligned = [batch.timestamps.len(), batch.segments.len(), batch.rows.len(), batch.scores.len()].iter().all(|n| *n == count);
+    let total: u64 = batch.lens.iter().map(|n| u64::from(*n)).sum();
+    if !aligned || total != count as u64 || !(batch.groups.is_empty() || batch.groups.len() == count) {
+        return None;
+    }
+    let mut groups = batch.groups.into_iter();
+    let mut rows = keys.into_iter().enumerate().map(|(i, key)| Row {
+        key,
+        timestamp: Timestamp(batch.timestamps[i]),
+        segment: SegmentId(batch.segments[i]),
+        row: batch.rows[i],
+        distance: batch.scores[i],
+        group: groups.next(),
+    });
+    Some(batch.lens.iter().map(|n| rows.by_ref().take(*n as usize).collect()).collect())
+}
+
+/// Of several copies of a key the newest stays; then nearest first, ties by the smaller key.
+pub fn merge(lists: Vec<Vec<Row>>) -> Vec<Row> {
+    let mut newest: HashMap<Key, Row> = HashMap::new();
+    for row in lists.into_iter().flatten() {
+        match newest.get(&row.key) {
+            Some(known) if newer_first(known, &row).is_le() => {}
+            _ => drop(newest.insert(row.key.clone(), row)),
+        }
+    }
+    let mut rows: Vec<Row> = newest.into_values().collect();
+    rows.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.key.cmp(&b.key)));
+    rows
+}
+
+/// Copies of one write have one timestamp: then the place decides, so that the answer does not depend on who was
+/// faster.
+fn newer_first(a: &Row, b: &Row) -> Ordering {
+    (b.timestamp, b.segment, b.row).cmp(&(a.timestamp, a.segment, a.row))
+}
+
+/// The rows after `offset`, at most `limit`.
+pub fn page(rows: Vec<Row>, offset: usize, limit: usize) -> Vec<Row> {
+    rows.into_iter().skip(offset).take(limit).collect()
+}
+
+/// The groups after the first `offset`, at most `limit`, each with its first `size` rows. With `strict` only groups
+/// that have all `size` rows count.
+pub fn page_groups(rows: Vec<Row>, offset: usize, limit: usize, size: usize, strict: bool) -> Vec<Row> {
+    let mut order: Vec<String> = Vec::new();
+    let mut groups: HashMap<String, Vec<Row>> = HashMap::new();
+    for row in rows {
+        let key = row.group.clone().unwrap_or_default();
+        let group = groups.entry(key.clone()).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        if group.len() < size {
+            group.push(row);
+        }
+    }
+    let chosen = order.iter().filter_map(|key| groups.get(key)).filter(|g| !strict || g.len() == size);
+    chosen.skip(offset).take(limit).flatten().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn row(key: i64, timestamp: u64, distance: f32) -> Row {
+        Row { key: Key::Int(key), timestamp: Timestamp(timestamp), segment: SegmentId(1), row: 0, distance, group: None }
+    }
+
+    #[test]
+    fn the_newest_copy_wins_even_when_it_is_farther() {
+        let merged = merge(vec![vec![row(1, 10, 0.1), row(2, 5, 0.2)], vec![row(1, 20, 0.9)]]);
+        assert_eq!(merged.iter().map(|r| (r.key.clone(), r.distance)).collect::<Vec<_>>(), vec![(Key::Int(2), 0.2), (Key::Int(1), 0.9)]);
+    }
+
+    #[test]
+    fn nothing_merges_to_nothing() {
+        assert!(merge(Vec::new()).is_empty());
+        assert!(merge(vec![Vec::new(), Vec::new()]).is_empty());
+        assert!(page(merge(vec![vec![row(1, 1, 0.0)]]), 1, 10).is_empty());
+    }
+
+    #[test]
+    fn groups_are_limited_and_strict_ones_are_full() {
+        let with = |key, distance, group: &str| Row { group: Some(group.to_owned()), ..row(key, 1, distance) };
+        let rows = || vec![with(1, 0.1, "a"), with(2, 0.2, "b"), with(3, 0.3, "a"), with(4, 0.4, "c"), with(5, 0.5, "a")];
+        let keys = |rows: Vec<Row>| rows.into_iter().map(|r| r.key).collect::<Vec<_>>();
+        assert_eq!(keys(page_groups(rows(), 0, 2, 2, false)), [1, 3, 2].map(Key::Int));
+        assert_eq!(keys(page_groups(rows(), 1, 5, 2, false)), [2, 4].map(Key::Int));
+        assert_eq!(keys(page_groups(rows(), 0, 5, 2, true)), [1, 3].map(Key::Int));
+    }
+
+    #[test]
+    fn a_batch_whose_parts_do_not_fit_is_refused() {
+        assert!(decode(RowBatch { lens: vec![1], ..Default::default() }).is_none());
+    }
+
+    proptest! {
+        /// Splitting rows into sub-results in any way and merging their top k gives the top k of all.
+        #[test]
+        fn merge_equals_brute_force(
+            rows in prop::collection::vec((0i64..30, 1u64..5, 0u8..6, 0usize..4), 0..60),
+            k in 0usize..20,
+        ) {
+            let all: Vec<Row> = rows.iter().enumerate().map(|(i, (key, ts, d, part))| Row {
+                segment: SegmentId(*part as i64), row: i as u32, ..row(*key, *ts, f32::from(*d))
+            }).collect();
+            let expected = page(merge(vec![all.clone()]), 0, k);
+            let mut parts = vec![Vec::new(); 4];
+            for (row, (.., part)) in all.into_iter().zip(&rows) {
+                parts[*part].push(row);
+            }
+            // A node may cut its list at k only if it holds every copy of a key, so parts here are whole.
+            prop_assert_eq!(page(merge(parts), 0, k), expected);
+        }
+    }
+}

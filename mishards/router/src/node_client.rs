@@ -1,0 +1,112 @@
+//! One node, as the router calls it: over gRPC, or in the same process.
+
+use crate::error::Failure;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use mishards_proto::node::node_client::NodeClient as Generated;
+use mishards_proto::node::*;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// The node API. Dropping a future cancels the call.
+#[tonic::async_trait]
+pub trait NodeClient: Send + Sync + 'static {
+    async fn describe(&self) -> Result<DescribeResponse>;
+    async fn search(&self, request: SearchRequest) -> Result<RowBatch>;
+    async fn query(&self, request: QueryRequest) -> Result<RowBatch>;
+    async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse>;
+    async fn read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse>;
+    async fn write(&self, request: WriteRequest) -> Result<WriteResponse>;
+    async fn change(&self, request: ChangeRequest) -> Result<ChangeResponse>;
+    async fn flush(&self, request: FlushRequest) -> Result<FlushResponse>;
+    async fn growing(&self, request: GrowingRequest) -> Result<GrowingResponse>;
+    async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>>;
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// A node behind a connection, which is made when it is first used and again when it broke.
+pub struct GrpcNode {
+    name: String,
+    client: Generated<Channel>,
+}
+
+impl GrpcNode {
+    /// `address` is host:port.
+    pub fn new(name: &str, address: &str) -> std::result::Result<GrpcNode, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        let client = Generated::new(channel)
+            .max_decoding_message_size(mishards_types::limits::SEND_BYTES)
+            .max_encoding_message_size(mishards_types::limits::SEND_BYTES);
+        Ok(GrpcNode { name: name.to_owned(), client })
+    }
+
+    /// The generated client, for streams between nodes.
+    pub fn client(&self) -> Generated<Channel> {
+        self.client.clone()
+    }
+
+    fn failure(&self, status: &tonic::Status) -> Failure {
+        Failure::from_status(&self.name, status)
+    }
+}
+
+macro_rules! unary {
+    ($self:ident, $method:ident, $request:expr) => {
+        $self.client.clone().$method($request).await.map(tonic::Response::into_inner).map_err(|s| $self.failure(&s))
+    };
+}
+
+#[tonic::async_trait]
+impl NodeClient for GrpcNode {
+    async fn describe(&self) -> Result<DescribeResponse> {
+        unary!(self, describe, DescribeRequest {})
+    }
+
+    async fn search(&self, request: SearchRequest) -> Result<RowBatch> {
+        unary!(self, search, request)
+    }
+
+    async fn query(&self, request: QueryRequest) -> Result<RowBatch> {
+        unary!(self, query, request)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse> {
+        unary!(self, fetch, request)
+    }
+
+    async fn read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
+        unary!(self, read_point, request)
+    }
+
+    async fn write(&self, request: WriteRequest) -> Result<WriteResponse> {
+        unary!(self, write, request)
+    }
+
+    async fn change(&self, request: ChangeRequest) -> Result<ChangeResponse> {
+        unary!(self, change, request)
+    }
+
+    async fn flush(&self, request: FlushRequest) -> Result<FlushResponse> {
+        unary!(self, flush, request)
+    }
+
+    async fn growing(&self, request: GrowingRequest) -> Result<GrowingResponse> {
+        unary!(self, growing, request)
+    }
+
+    async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>> {
+        let stream = unary!(self, watch_catalog, WatchCatalogRequest {})?;
+        let name = self.name.clone();
+        Ok(stream.map(move |update| update.map_err(|s| Failure::from_status(&name, &s))).boxed())
+    }
+}

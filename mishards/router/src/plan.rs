@@ -1,0 +1,86 @@
+//! From a request to a scope: which collection, partitions, segments and deletes a read is about, at one V and one T.
+//! Pure.
+
+use mishards_catalog::{Collection, Segment, Snapshot};
+use mishards_expr::Templates;
+use mishards_proto::node::{Scope, Version as WireVersion};
+use mishards_types::{Error, PartitionId, Result, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Where a read stands in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPoint {
+    pub timestamp: Timestamp,
+    pub delete_sequence: u64,
+    pub epoch: u64,
+}
+
+/// What a read is about.
+pub struct ReadPlan {
+    pub collection: Arc<Collection>,
+    pub segments: Vec<Arc<Segment>>,
+    /// Everything of the scope but the segments.
+    pub scope: Scope,
+}
+
+/// A filter as it came, with its values.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub text: String,
+    pub values: Templates,
+}
+
+/// The loaded partitions that a read covers; an empty list of names means all that are loaded.
+pub fn choose_partitions(snapshot: &Snapshot, collection: &Collection, names: &[String]) -> Result<BTreeSet<PartitionId>> {
+    if !collection.load.is_loaded() {
+        return Err(Error::collection_not_loaded(&collection.name));
+    }
+    if names.is_empty() {
+        let loaded = snapshot.partitions_of(collection.id).map(|p| p.id).filter(|id| collection.load.has(*id));
+        return Ok(loaded.collect());
+    }
+    if collection.key_partitions > 0 {
+        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+    }
+    let find = |name: &String| {
+        let partition = snapshot.partition_named(collection.id, name);
+        let partition = partition.ok_or_else(|| Error::partition_not_found(name))?;
+        match collection.load.has(partition.id) {
+            true => Ok(partition.id),
+            false => Err(Error::partition_not_loaded(name)),
+        }
+    };
+    names.iter().map(find).collect()
+}
+
+/// Puts a plan together. `filter` must have been checked against the schema.
+pub fn plan_read(
+    snapshot: &Snapshot,
+    collection: &Arc<Collection>,
+    partitions: &BTreeSet<PartitionId>,
+    filter: &Filter,
+    at: ReadPoint,
+) -> Result<ReadPlan> {
+    let json = |e: serde_json::Error| Error::internal(format!("cannot encode the plan: {e}"));
+    let covered = |s: &&Arc<Segment>| partitions.contains(&s.partition) && s.min_timestamp <= at.timestamp;
+    let segments = snapshot.segments_of(collection.id).filter(covered).cloned().collect();
+    let deltas = snapshot.deltas_of(collection.id).map(|d| serde_json::to_vec(&**d).map_err(json));
+    let all = snapshot.partitions_of(collection.id).all(|p| partitions.contains(&p.id));
+    let scope = Scope {
+        epoch: at.epoch,
+        version: Some(WireVersion { commit_seq: snapshot.version.commit_seq, commit_id: snapshot.version.commit_id }),
+        timestamp: at.timestamp.0,
+        delete_sequence: at.delete_sequence,
+        collection_id: collection.id.0,
+        schema: serde_json::to_vec(&collection.schema).map_err(json)?,
+        segments: Vec::new(),
+        deltas: deltas.collect::<Result<_>>()?,
+        deltas_through: collection.deltas_through.0,
+        growing: false,
+        partitions: if all { Vec::new() } else { partitions.iter().map(|p| p.0).collect() },
+        filter: filter.text.clone(),
+        templates: if filter.values.is_empty() { Vec::new() } else { serde_json::to_vec(&filter.values).map_err(json)? },
+    };
+    Ok(ReadPlan { collection: Arc::clone(collection), segments, scope })
+}

@@ -1,0 +1,145 @@
+//! Sub-queries to nodes: each segment to its first candidate; on failure each to its own next one, until all have
+//! been answered for.
+
+use crate::error::{Failure, Kind};
+use crate::metrics::Metrics;
+use crate::node_client::NodeClient;
+use crate::placement::Placement;
+use crate::plan::ReadPlan;
+use crate::topology::{Node, Topology};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use mishards_catalog::Segment;
+use mishards_proto::node::Scope;
+use mishards_types::{Error, SegmentId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A call on a node with a scope.
+pub type Call<T> = dyn Fn(Arc<dyn NodeClient>, Scope) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync;
+
+/// Rounds of "not caught up" by the writer before giving up: it is the last candidate for growing rows.
+const WRITER_ROUNDS: usize = 25;
+const WRITER_PAUSE: Duration = Duration::from_millis(20);
+
+/// One thing to be answered for.
+struct Task {
+    segment: Option<Arc<Segment>>,
+    tried: Vec<String>,
+    rounds: usize,
+}
+
+/// What a node said about some segments.
+pub struct Part<T> {
+    pub answer: T,
+}
+
+/// Scatters a plan over the nodes that answer now.
+pub struct Scatter<'a> {
+    pub topology: &'a Topology,
+    pub metrics: &'a Metrics,
+}
+
+impl Scatter<'_> {
+    /// Calls nodes until every segment of the plan, and the growing rows when asked, have been answered for once.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        plan: &ReadPlan,
+        segments: &[Arc<Segment>],
+        growing: bool,
+        call: &Call<T>,
+    ) -> Result<Vec<Part<T>>, Failure> {
+        let mut waiting: Vec<Task> =
+            segments.iter().map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0 }).collect();
+        if growing {
+            waiting.push(Task { segment: None, tried: Vec::new(), rounds: 0 });
+        }
+        let mut parts = Vec::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            for (node, tasks) in self.assign(std::mem::take(&mut waiting))? {
+                let scope = scope_for(plan, &tasks)?;
+                let answer = call(Arc::clone(&node.client), scope);
+                running.push(async move { (node, tasks, answer.await) });
+            }
+            let Some((node, mut tasks, answer)) = running.next().await else { return Ok(parts) };
+            match answer {
+                Ok(answer) => parts.push(Part { answer }),
+                Err(failure) if !failure.is_retryable() => return Err(failure),
+                Err(failure) => {
+                    self.note(&node, &failure);
+                    for task in &mut tasks {
+                        self.retry(task, &node, &failure).await?;
+                    }
+                    waiting = tasks;
+                }
+            }
+        }
+    }
+
+    fn note(&self, node: &Node, failure: &Failure) {
+        self.metrics.subquery_retries_total.inc();
+        tracing::debug!(node = %node.name, kind = ?failure.kind, error = %failure.error, "a sub-query failed, trying the next candidate");
+        if matches!(failure.kind, Kind::Transport | Kind::NotWriter) {
+            self.topology.suspect(&node.name);
+        }
+    }
+
+    /// Growing rows have the writer alone: wait for it a little. Segments go on to the next node.
+    async fn retry(&self, task: &mut Task, node: &Node, failure: &Failure) -> Result<(), Failure> {
+        if task.segment.is_some() {
+            task.tried.push(node.name.clone());
+            return Ok(());
+        }
+        task.rounds += 1;
+        if failure.kind == Kind::SnapshotTooOld || task.rounds > WRITER_ROUNDS {
+            return Err(failure.clone());
+        }
+        tokio::time::sleep(WRITER_PAUSE).await;
+        Ok(())
+    }
+
+    /// Groups tasks by the node that is next for each.
+    fn assign(&self, tasks: Vec<Task>) -> Result<Vec<(Node, Vec<Task>)>, Failure> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nodes = self.topology.nodes();
+        let placement = Placement::new(nodes.readers().map(|n| n.name.clone()));
+        let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
+        let unavailable = |what: String| Failure::new(Kind::Transport, Error::unavailable(what));
+        for task in tasks {
+            let writer = nodes.writer().map(|w| w.name.as_str());
+            let name = match &task.segment {
+                None => writer.ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
+                Some(segment) => {
+                    let order = placement.candidates(segment.id).into_iter().chain(writer);
+                    let next = order.into_iter().find(|name| !task.tried.iter().any(|t| t == name));
+                    next.ok_or_else(|| {
+                        unavailable(format!("segment {} could not be read on any node, tried {:?}", segment.id, task.tried))
+                    })?
+                }
+            };
+            groups.entry(name.to_owned()).or_default().push(task);
+        }
+        Ok(groups.into_iter().filter_map(|(name, tasks)| nodes.by_name.get(&name).map(|n| (n.clone(), tasks))).collect())
+    }
+}
+
+fn scope_for(plan: &ReadPlan, tasks: &[Task]) -> Result<Scope, Failure> {
+    let mut scope = plan.scope.clone();
+    scope.growing = tasks.iter().any(|t| t.segment.is_none());
+    let descriptors = tasks.iter().filter_map(|t| t.segment.as_ref()).map(|s| serde_json::to_vec(&**s));
+    let encoded: Result<Vec<Vec<u8>>, _> = descriptors.collect();
+    scope.segments = encoded.map_err(|e| Failure::new(Kind::Refused, Error::internal(format!("cannot encode a segment: {e}"))))?;
+    Ok(scope)
+}
+
+/// The segments of a plan that some rows stand in, and whether some are growing.
+pub fn segments_of_rows(plan: &ReadPlan, rows: impl Iterator<Item = SegmentId>) -> (Vec<Arc<Segment>>, bool) {
+    let ids: std::collections::BTreeSet<SegmentId> = rows.collect();
+    let segments = plan.segments.iter().filter(|s| ids.contains(&s.id)).cloned().collect();
+    (segments, ids.contains(&SegmentId(0)))
+}

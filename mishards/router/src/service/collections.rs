@@ -1,0 +1,126 @@
+//! Collections: create, drop, describe, list, rename, statistics.
+
+use super::Router;
+use super::databases::pairs_to_map;
+use super::names::database_name;
+use crate::error::ok;
+use crate::wire::{describe_collection, schema_from_wire};
+use mishards_catalog::{Collection, Command, Snapshot};
+use mishards_proto::common::{KeyValuePair, Status};
+use mishards_proto::milvus::*;
+use mishards_proto::node::{GrowingPartition, GrowingRequest};
+use mishards_proto::schema::CollectionSchema;
+use mishards_types::{CollectionId, Error, PartitionId, Result, check_collection_name};
+use prost::Message;
+
+impl Router {
+    pub async fn create_collection(&self, db: &str, request: CreateCollectionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
+        let wire = CollectionSchema::decode(request.schema.as_slice())
+            .map_err(|e| Error::invalid(format!("the schema cannot be read: {e}")))?;
+        if wire.name != request.collection_name {
+            return Err(Error::invalid(format!("collection name matches schema name: {} and {} differ", request.collection_name, wire.name)));
+        }
+        let schema = schema_from_wire(wire)?;
+        schema.validate()?;
+        self.change(Command::CreateCollection {
+            database: database_name(&request.db_name, db).to_owned(),
+            name: request.collection_name,
+            schema: Box::new(schema),
+            shards: if request.shards_num == 0 { 1 } else { request.shards_num },
+            consistency: request.consistency_level,
+            key_partitions: request.num_partitions,
+            properties: pairs_to_map(request.properties),
+        })
+        .await?;
+        Ok(ok())
+    }
+
+    pub async fn drop_collection(&self, db: &str, request: DropCollectionRequest) -> Result<Status> {
+        let database = database_name(&request.db_name, db).to_owned();
+        self.change(Command::DropCollection { database, name: request.collection_name }).await?;
+        Ok(ok())
+    }
+
+    pub async fn rename_collection(&self, db: &str, request: RenameCollectionRequest) -> Result<Status> {
+        self.change(Command::RenameCollection {
+            database: database_name(&request.db_name, db).to_owned(),
+            name: request.old_name,
+            new_name: request.new_name,
+            new_database: request.new_db_name,
+        })
+        .await?;
+        Ok(ok())
+    }
+
+    pub async fn has_collection(&self, db: &str, request: HasCollectionRequest) -> Result<BoolResponse> {
+        let found = self.collection(database_name(&request.db_name, db), &request.collection_name).await;
+        Ok(BoolResponse { status: Some(ok()), value: found.is_ok() })
+    }
+
+    pub async fn describe_collection(&self, db: &str, request: DescribeCollectionRequest) -> Result<DescribeCollectionResponse> {
+        if request.collection_name.is_empty() && request.collection_id != 0 {
+            let snapshot = self.catalog.get()?;
+            let collection = snapshot.collection(CollectionId(request.collection_id));
+            let missing = || Error::collection_not_found(database_name(&request.db_name, db), request.collection_id);
+            return Ok(describe_collection(&snapshot, collection.ok_or_else(missing)?));
+        }
+        let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
+        Ok(describe_collection(&named.snapshot, &named.collection))
+    }
+
+    pub async fn show_collections(&self, db: &str, request: ShowCollectionsRequest) -> Result<ShowCollectionsResponse> {
+        let (snapshot, database) = self.database(database_name(&request.db_name, db))?;
+        let only_loaded = request.r#type == ShowType::InMemory as i32;
+        let mut answer = ShowCollectionsResponse { status: Some(ok()), ..Default::default() };
+        for c in snapshot.collections_of(database.id) {
+            let named = request.collection_names.is_empty() || request.collection_names.contains(&c.name);
+            if !named || (only_loaded && !c.load.is_loaded()) {
+                continue;
+            }
+            answer.collection_names.push(c.name.clone());
+            answer.collection_ids.push(c.id.0);
+            answer.created_timestamps.push(c.created_at.0);
+            answer.created_utc_timestamps.push(c.created_at.unix_ms());
+            answer.shards_num.push(c.shards);
+            if only_loaded {
+                answer.in_memory_percentages.push(100);
+                answer.query_service_available.push(true);
+            }
+        }
+        Ok(answer)
+    }
+
+    pub async fn collection_statistics(&self, db: &str, request: GetCollectionStatisticsRequest) -> Result<GetCollectionStatisticsResponse> {
+        let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
+        let rows = self.row_count(&named.collection, None).await?;
+        Ok(GetCollectionStatisticsResponse { status: Some(ok()), stats: vec![row_count_pair(rows)] })
+    }
+
+    /// Rows in files and growing; deletes are not subtracted.
+    pub(super) async fn row_count(&self, collection: &Collection, partition: Option<PartitionId>) -> Result<u64> {
+        let (snapshot, growing) = self.growing_of(collection).await?;
+        let wanted = |p: PartitionId| partition.is_none_or(|only| only == p);
+        let segments = snapshot.segments_of(collection.id).filter(|s| wanted(s.partition));
+        let in_files: u64 = segments.map(|s| u64::from(s.rows)).sum();
+        Ok(in_files + growing.iter().filter(|g| wanted(PartitionId(g.partition_id))).map(|g| g.rows).sum::<u64>())
+    }
+
+    /// The growing partitions, and a snapshot from the same moment: asked again when a flush came between.
+    pub(super) async fn growing_of(&self, collection: &Collection) -> Result<(std::sync::Arc<Snapshot>, Vec<GrowingPartition>)> {
+        let writer = self.topology.writer()?;
+        loop {
+            let before = self.catalog.get()?;
+            let request = GrowingRequest { collection_id: collection.id.0 };
+            let growing = writer.client.growing(request).await.map_err(Error::from)?;
+            let after = self.catalog.get()?;
+            if before.version == after.version {
+                return Ok((after, growing.partitions));
+            }
+        }
+    }
+}
+
+pub fn row_count_pair(rows: u64) -> KeyValuePair {
+    KeyValuePair { key: "row_count".to_owned(), value: rows.to_string() }
+}

@@ -1,0 +1,159 @@
+//! Hybrid search: several searches at one point in time, fused into one list.
+
+use super::Router;
+use super::names::database_name;
+use super::output::Output;
+use super::read_point::Consistency;
+use super::search::{result_data, rounded};
+use super::search_request::SearchJob;
+use crate::error::{Failure, Kind, ok};
+use crate::gather::Row;
+use crate::plan::{Filter, choose_partitions, plan_read};
+use crate::rank::{Ranker, fuse};
+use crate::wire::{Params, templates_from_wire};
+use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request::SearchInput};
+use mishards_types::{Error, Key, Metric, Result, limits};
+use std::collections::HashMap;
+
+const PLANS: usize = 3;
+
+struct Fusion {
+    ranker: Ranker,
+    limit: usize,
+    offset: usize,
+    round_decimal: i64,
+}
+
+impl Fusion {
+    fn parse(params: &Params, searches: usize) -> Result<Fusion> {
+        let limit = params.integer("limit")?.or(params.integer("topk")?).unwrap_or(10);
+        let offset = params.integer("offset")?.unwrap_or(0);
+        if limit < 1 || offset < 0 || limit + offset > limits::TOP_K {
+            return Err(Error::invalid(format!("limit + offset ({limit} + {offset}) is invalid, it should be in range [1, {}]", limits::TOP_K)));
+        }
+        for unsupported in ["group_by_field", "group_by_fields"] {
+            if !params.text(unsupported).is_empty() {
+                return Err(Error::invalid(format!("{unsupported} of hybrid search is not supported")));
+            }
+        }
+        // `params` was merged into the rest when it was read.
+        let mut ranker = serde_json::Map::new();
+        for key in ["k", "weights", "norm_score"] {
+            if let Some(value) = params.json(key) {
+                ranker.insert(key.to_owned(), value);
+            }
+        }
+        let ranker = Ranker::parse(&params.text("strategy"), &serde_json::Value::Object(ranker), searches)?;
+        Ok(Fusion { ranker, limit: limit as usize, offset: offset as usize, round_decimal: params.integer("round_decimal")?.unwrap_or(-1) })
+    }
+}
+
+impl Router {
+    pub async fn hybrid_search(&self, db: &str, request: HybridSearchRequest) -> Result<SearchResults> {
+        let database = database_name(&request.db_name, db);
+        let count = request.requests.len();
+        if count == 0 || count > limits::HYBRID_REQUESTS {
+            return Err(Error::invalid(format!("the number of ann search requests should be in range [1, {}], got {count}", limits::HYBRID_REQUESTS)));
+        }
+        if request.function_score.is_some() || !request.function_chains.is_empty() {
+            return Err(Error::invalid("function_score of hybrid search is not supported"));
+        }
+        let named = self.collection(database, &request.collection_name).await?;
+        let fusion = Fusion::parse(&Params::new(&request.rank_params)?, count)?;
+        let mut jobs = Vec::with_capacity(count);
+        for sub in &request.requests {
+            let placeholder = match &sub.search_input {
+                Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
+                _ => return Err(Error::invalid("a sub-request has no query vectors")),
+            };
+            let filter = Filter { text: sub.dsl.clone(), values: templates_from_wire(sub.expr_template_values.clone())? };
+            jobs.push(SearchJob::parse(&named, &sub.search_params, placeholder, filter)?);
+        }
+        if jobs.windows(2).any(|w| w[0].nq != w[1].nq) {
+            return Err(Error::invalid("all sub-requests of a hybrid search must have the same nq"));
+        }
+        let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
+        let consistency = Consistency {
+            level: request.consistency_level,
+            use_default: request.use_default_consistency,
+            guarantee: request.guarantee_timestamp,
+            exactly: false,
+        };
+        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
+        for _ in 0..PLANS {
+            match self.hybrid_once(database, &request, &jobs, &fusion, &output, consistency).await? {
+                Ok(results) => return Ok(results),
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        Err(last.error)
+    }
+
+    async fn hybrid_once(
+        &self,
+        database: &str,
+        request: &HybridSearchRequest,
+        jobs: &[SearchJob],
+        fusion: &Fusion,
+        output: &Output,
+        consistency: Consistency,
+    ) -> Result<std::result::Result<SearchResults, Failure>> {
+        let named = self.collection(database, &request.collection_name).await?;
+        let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
+        let names = request.requests.first().map(|r| &r.partition_names).filter(|n| !n.is_empty()).unwrap_or(&request.partition_names);
+        let partitions = choose_partitions(&named.snapshot, &named.collection, names)?;
+        let mut results = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
+            match self.search_rows(&plan, job).await {
+                Ok(lists) => results.push((job.metric, lists)),
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        let nq = jobs.first().map_or(0, |j| j.nq);
+        let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
+        let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();
+        let plan = plan_read(&named.snapshot, &named.collection, &partitions, &Filter::default(), point)?;
+        let columns = match self.fetch(&plan, output, &flat).await {
+            Ok(columns) => columns,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let scores = fused.iter().flatten().map(|(_, s)| rounded(*s, fusion.round_decimal)).collect();
+        let lists = fused.into_iter().map(|l| l.into_iter().map(|(row, _)| row).collect()).collect();
+        let mut data = result_data(&named.collection, lists, scores, fusion.limit);
+        data.fields_data = columns;
+        data.output_fields = output.names.clone();
+        Ok(Ok(SearchResults {
+            status: Some(ok()),
+            results: Some(data),
+            collection_name: request.collection_name.clone(),
+            session_ts: 0,
+        }))
+    }
+}
+
+/// Fuses what each search found for one query: best score first, ties by the smaller key.
+fn fuse_query(fusion: &Fusion, results: &[(Metric, Vec<Vec<Row>>)], q: usize) -> Vec<(Row, f32)> {
+    let mut numbers: HashMap<Key, usize> = HashMap::new();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut lists = Vec::with_capacity(results.len());
+    for (metric, found) in results {
+        let mut list = Vec::new();
+        for row in &found[q] {
+            let number = *numbers.entry(row.key.clone()).or_insert_with(|| {
+                rows.push(row.clone());
+                rows.len() - 1
+            });
+            list.push((number, metric.distance(row.distance)));
+        }
+        lists.push((*metric, list));
+    }
+    let (scores, larger_is_better) = fuse(&fusion.ranker, &lists);
+    let mut out: Vec<(Row, f32)> = scores.into_iter().map(|(n, score)| (rows[n].clone(), score)).collect();
+    out.sort_by(|a, b| {
+        let order = if larger_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) };
+        order.then_with(|| a.0.key.cmp(&b.0.key))
+    });
+    out.into_iter().skip(fusion.offset).take(fusion.limit).collect()
+}

@@ -1,0 +1,57 @@
+//! Names to things. A name that this router does not know is asked of the writable node once before it is refused.
+
+use super::Router;
+use mishards_catalog::{Collection, DEFAULT_DATABASE, Database, Snapshot};
+use mishards_proto::node::ReadPointRequest;
+use mishards_types::{Error, Result, Version, check_collection_name};
+use std::sync::Arc;
+
+/// A collection and the snapshot that it was found in.
+pub struct Named {
+    pub snapshot: Arc<Snapshot>,
+    pub database: Arc<Database>,
+    pub collection: Arc<Collection>,
+}
+
+/// The database that a request means: its own field, else the connection's, else the default.
+pub fn database_name<'a>(request: &'a str, connection: &'a str) -> &'a str {
+    match (request, connection) {
+        ("", "") => DEFAULT_DATABASE,
+        ("", connection) => connection,
+        (request, _) => request,
+    }
+}
+
+impl Router {
+    pub(super) fn database(&self, name: &str) -> Result<(Arc<Snapshot>, Arc<Database>)> {
+        let snapshot = self.catalog.get()?;
+        let database = snapshot.database(name).cloned().ok_or_else(|| Error::database_not_found(name))?;
+        Ok((snapshot, database))
+    }
+
+    /// A collection by name or alias.
+    pub(super) async fn collection(&self, database: &str, name: &str) -> Result<Named> {
+        match self.known(database, name) {
+            Ok(named) => Ok(named),
+            Err(error) => {
+                let client = self.topology.writer().map_err(|_| error.clone())?.client;
+                let request = ReadPointRequest { database: database.to_owned(), collection: name.to_owned() };
+                let point = client.read_point(request).await.map_err(|_| error)?;
+                let v = point.version.unwrap_or_default();
+                self.catalog.wait_for(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }).await?;
+                self.known(database, name)
+            }
+        }
+    }
+
+    /// A collection by name or alias, as this router knows it.
+    pub(super) fn known(&self, database: &str, name: &str) -> Result<Named> {
+        let (snapshot, found) = self.database(database)?;
+        if snapshot.resolve(found.id, name).is_none() {
+            check_collection_name(name)?;
+        }
+        let collection = snapshot.resolve(found.id, name).cloned();
+        let collection = collection.ok_or_else(|| Error::collection_not_found(database, name))?;
+        Ok(Named { snapshot, database: found, collection })
+    }
+}

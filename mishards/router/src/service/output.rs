@@ -1,0 +1,231 @@
+//! Output fields: which columns an answer has, and their values for the final rows only.
+
+use super::Router;
+use crate::error::{Failure, Kind};
+use crate::gather::Row;
+use crate::plan::ReadPlan;
+use crate::scatter::segments_of_rows;
+use crate::wire::{empty_column, ids_of, project_dynamic, take_rows};
+use mishards_expr::{Operand, Step};
+use mishards_proto::node::{FetchRequest, Scope};
+use mishards_proto::schema::{FieldData, field_data, scalar_field};
+use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a client wants to see of each row.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// Declared fields, in the schema's order.
+    pub fields: Vec<Field>,
+    /// The dynamic field: all of it, or some keys.
+    pub dynamic: Option<DynamicOutput>,
+    /// Names as the answer repeats them.
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DynamicOutput {
+    field: Field,
+    /// Empty means the whole object.
+    keys: Vec<String>,
+}
+
+impl Output {
+    /// Reads the names of a request: fields, `*`, keys of the dynamic field.
+    pub fn parse(schema: &Schema, names: &[String], with_key: bool) -> Result<Output> {
+        let mut wanted: BTreeSet<&str> = BTreeSet::new();
+        let mut out = Output::default();
+        let (mut all_dynamic, mut keys) = (false, Vec::new());
+        for name in names {
+            let name = name.trim();
+            if name == "*" {
+                wanted.extend(schema.declared().map(|f| f.name.as_str()));
+                all_dynamic |= schema.enable_dynamic;
+            } else if name == DYNAMIC_FIELD && schema.enable_dynamic {
+                all_dynamic = true;
+            } else if let Some(field) = schema.field(name) {
+                wanted.insert(&field.name);
+            } else {
+                keys.push(dynamic_key(schema, name)?);
+            }
+        }
+        if with_key && let Some(primary) = schema.primary() {
+            wanted.insert(&primary.name);
+        }
+        out.fields = schema.declared().filter(|f| wanted.contains(f.name.as_str())).cloned().collect();
+        out.names = out.fields.iter().map(|f| f.name.clone()).collect();
+        if let Some(field) = schema.dynamic().filter(|_| all_dynamic || !keys.is_empty()) {
+            out.names.extend(if all_dynamic { vec![DYNAMIC_FIELD.to_owned()] } else { keys.clone() });
+            out.dynamic = Some(DynamicOutput { field: field.clone(), keys: if all_dynamic { Vec::new() } else { keys } });
+        }
+        Ok(out)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.dynamic.is_none()
+    }
+
+    fn field_ids(&self) -> Vec<i64> {
+        self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(|f| f.id.0).collect()
+    }
+
+    fn empty_columns(&self) -> Vec<FieldData> {
+        let mut columns: Vec<FieldData> = self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(empty_column).collect();
+        self.finish(&mut columns);
+        columns
+    }
+
+    fn finish(&self, columns: &mut [FieldData]) {
+        if let (Some(dynamic), Some(column)) = (&self.dynamic, columns.last_mut())
+            && !dynamic.keys.is_empty()
+        {
+            *column = project_dynamic(std::mem::take(column), &dynamic.keys);
+        }
+    }
+}
+
+/// The key that a name means in the dynamic field.
+fn dynamic_key(schema: &Schema, name: &str) -> Result<String> {
+    let missing = || Error::field_not_exist(name);
+    if !schema.enable_dynamic {
+        return Err(missing());
+    }
+    match mishards_expr::parse_path(name, schema) {
+        Ok(Operand::Json { path, .. }) => match path.as_slice() {
+            [Step::Key(key)] => Ok(key.clone()),
+            _ => Err(Error::invalid(format!("output field {name} is a path deeper than one key, which is not supported"))),
+        },
+        _ => Err(missing()),
+    }
+}
+
+impl Router {
+    /// The output columns of rows, aligned with them.
+    pub(super) async fn fetch(&self, plan: &ReadPlan, output: &Output, rows: &[Row]) -> Result<Vec<FieldData>, Failure> {
+        if output.is_empty() {
+            return Ok(Vec::new());
+        }
+        if rows.is_empty() {
+            return Ok(output.empty_columns());
+        }
+        let (segments, growing) = segments_of_rows(plan, rows.iter().map(|r| r.segment));
+        // The filter has done its work: these rows are known.
+        let mut unfiltered = plan.scope.clone();
+        unfiltered.filter.clear();
+        unfiltered.templates.clear();
+        let plan = ReadPlan { collection: Arc::clone(&plan.collection), segments: segments.clone(), scope: unfiltered };
+        let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));
+        let parts = self
+            .scatter()
+            .run(&plan, &segments, growing, &move |client, scope| {
+                let (request, places) = request_for(scope, &field_ids, &all);
+                Box::pin(async move { Ok((client.fetch(request).await?.columns, places)) })
+            })
+            .await?;
+        let mut columns = align(parts.into_iter().map(|p| p.answer).collect(), rows.len(), output.field_ids().len())?;
+        output.finish(&mut columns);
+        Ok(columns)
+    }
+}
+
+/// The rows that a scope's segments hold, and their places in the answer.
+fn request_for(scope: Scope, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, Vec<usize>) {
+    let segments: BTreeSet<i64> = scope
+        .segments
+        .iter()
+        .filter_map(|json| serde_json::from_slice::<mishards_catalog::Segment>(json).ok())
+        .map(|s| s.id.0)
+        .collect();
+    let here = |row: &Row| if row.segment == SegmentId(0) { scope.growing } else { segments.contains(&row.segment.0) };
+    let places: Vec<usize> = (0..rows.len()).filter(|i| here(&rows[*i])).collect();
+    let strings = rows.iter().any(|r| matches!(r.key, Key::Str(_)));
+    let chosen = || places.iter().map(|i| &rows[*i]);
+    let request = FetchRequest {
+        field_ids: field_ids.to_vec(),
+        keys: Some(ids_of(chosen().map(|r| r.key.clone()), strings)),
+        timestamps: chosen().map(|r| r.timestamp.0).collect(),
+        segments: chosen().map(|r| r.segment.0).collect(),
+        rows: chosen().map(|r| r.row).collect(),
+        scope: Some(scope),
+    };
+    (request, places)
+}
+
+/// Puts the columns of several parts together in the order of the answer.
+fn align(parts: Vec<(Vec<FieldData>, Vec<usize>)>, rows: usize, fields: usize) -> Result<Vec<FieldData>, Failure> {
+    let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
+    let mut from = vec![None; rows];
+    let mut base = 0;
+    for (_, places) in &parts {
+        for (i, place) in places.iter().enumerate() {
+            from[*place] = Some(base + i);
+        }
+        base += places.len();
+    }
+    let order: Vec<usize> = from.into_iter().collect::<Option<_>>().ok_or_else(broken)?;
+    (0..fields)
+        .map(|f| {
+            let mut pieces = parts.iter().map(|(columns, _)| columns.get(f).cloned());
+            let mut joined = pieces.next().flatten().ok_or_else(broken)?;
+            for piece in pieces {
+                append(&mut joined, piece.ok_or_else(broken)?);
+            }
+            Ok(if parts.len() == 1 && order.windows(2).all(|w| w[0] < w[1]) { joined } else { take_rows(&joined, &order) })
+        })
+        .collect()
+}
+
+/// Appends the rows of one column to another of the same field.
+fn append(to: &mut FieldData, from: FieldData) {
+    use field_data::Field as F;
+    use scalar_field::Data as D;
+    to.valid_data.extend(from.valid_data);
+    match (&mut to.field, from.field) {
+        (Some(F::Vectors(a)), Some(F::Vectors(b))) => {
+            use mishards_proto::schema::vector_field::Data as V;
+            if let (Some(V::FloatVector(a)), Some(V::FloatVector(b))) = (&mut a.data, b.data) {
+                a.data.extend(b.data);
+            }
+        }
+        (Some(F::Scalars(a)), Some(F::Scalars(b))) => match (&mut a.data, b.data) {
+            (Some(D::BoolData(a)), Some(D::BoolData(b))) => a.data.extend(b.data),
+            (Some(D::IntData(a)), Some(D::IntData(b))) => a.data.extend(b.data),
+            (Some(D::LongData(a)), Some(D::LongData(b))) => a.data.extend(b.data),
+            (Some(D::FloatData(a)), Some(D::FloatData(b))) => a.data.extend(b.data),
+            (Some(D::DoubleData(a)), Some(D::DoubleData(b))) => a.data.extend(b.data),
+            (Some(D::StringData(a)), Some(D::StringData(b))) => a.data.extend(b.data),
+            (Some(D::JsonData(a)), Some(D::JsonData(b))) => a.data.extend(b.data),
+            (Some(D::ArrayData(a)), Some(D::ArrayData(b))) => a.data.extend(b.data),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// A column made from group keys, as JSON texts.
+pub fn group_column(field: Option<&Field>, name: &str, groups: &[Option<String>]) -> FieldData {
+    use mishards_proto::schema::{BoolArray, IntArray, LongArray, ScalarField, StringArray};
+    let parsed: Vec<serde_json::Value> =
+        groups.iter().map(|g| g.as_deref().and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default()).collect();
+    let valid = parsed.iter().map(|v| !v.is_null()).collect();
+    let (data_type, data) = match field.map(|f| f.data_type) {
+        Some(DataType::Bool) => (DataType::Bool, scalar_field::Data::BoolData(BoolArray { data: parsed.iter().map(|v| v == &serde_json::Value::Bool(true)).collect() })),
+        Some(t @ (DataType::Int8 | DataType::Int16 | DataType::Int32)) => {
+            (t, scalar_field::Data::IntData(IntArray { data: parsed.iter().map(|v| v.as_i64().unwrap_or(0) as i32).collect() }))
+        }
+        Some(DataType::Int64) => (DataType::Int64, scalar_field::Data::LongData(LongArray { data: parsed.iter().map(|v| v.as_i64().unwrap_or(0)).collect() })),
+        _ => {
+            let text = |v: &serde_json::Value| v.as_str().map_or_else(|| if v.is_null() { String::new() } else { v.to_string() }, str::to_owned);
+            (DataType::VarChar, scalar_field::Data::StringData(StringArray { data: parsed.iter().map(text).collect() }))
+        }
+    };
+    FieldData {
+        r#type: data_type as i32,
+        field_name: name.to_owned(),
+        field_id: field.map_or(0, |f| f.id.0),
+        valid_data: valid,
+        field: Some(field_data::Field::Scalars(ScalarField { data: Some(data), ..Default::default() })),
+        ..Default::default()
+    }
+}

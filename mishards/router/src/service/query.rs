@@ -1,0 +1,173 @@
+//! Query: rows by filter, in key order; count(*).
+
+use super::Router;
+use super::names::{Named, database_name};
+use super::output::Output;
+use super::read_point::Consistency;
+use crate::error::{Failure, Kind, ok};
+use crate::gather::{Row, decode, merge, page};
+use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::wire::{Params, templates_from_wire};
+use mishards_proto::milvus::{QueryRequest, QueryResults};
+use mishards_proto::node::QueryRequest as NodeQuery;
+use mishards_proto::schema::{DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field};
+use mishards_types::{Error, Result, limits};
+
+const COUNT: &str = "count(*)";
+/// How often a read is planned anew when files moved under it.
+const PLANS: usize = 3;
+
+struct QueryJob {
+    filter: Filter,
+    limit: Option<usize>,
+    offset: usize,
+    iterator: bool,
+    consistency: Consistency,
+}
+
+impl Router {
+    pub async fn query(&self, db: &str, request: QueryRequest) -> Result<QueryResults> {
+        let database = database_name(&request.db_name, db);
+        let named = self.collection(database, &request.collection_name).await?;
+        let job = QueryJob::parse(&named, &request)?;
+        let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
+        if counting {
+            check_count(&request, &job)?;
+        } else if request.expr.trim().is_empty() && job.limit.is_none() {
+            return Err(Error::invalid("empty expression should be used with limit"));
+        }
+        let output = if counting { Output::default() } else { Output::parse(&named.collection.schema, &request.output_fields, true)? };
+        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
+        for _ in 0..PLANS {
+            let named = self.collection(database, &request.collection_name).await?;
+            let (point, named) = self.read_point(named, &request.collection_name, job.consistency).await?;
+            let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
+            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
+            let answer = if counting { self.count(&plan).await } else { self.rows(&plan, &job, &output).await };
+            match answer {
+                Ok(fields_data) => {
+                    return Ok(QueryResults {
+                        status: Some(ok()),
+                        fields_data,
+                        collection_name: request.collection_name,
+                        output_fields: if counting { vec![COUNT.to_owned()] } else { output.names },
+                        session_ts: if job.iterator { point.timestamp.0 } else { 0 },
+                        primary_field_name: named.collection.schema.primary().map_or_else(String::new, |f| f.name.clone()),
+                        ..Default::default()
+                    });
+                }
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        Err(last.error)
+    }
+
+    async fn rows(&self, plan: &ReadPlan, job: &QueryJob, output: &Output) -> Result<Vec<FieldData>, Failure> {
+        let wanted = job.limit.map_or(u64::MAX >> 1, |limit| (limit + job.offset) as u64);
+        let rows = self.query_rows(plan, wanted).await?;
+        let rows = page(rows, job.offset, job.limit.unwrap_or(usize::MAX));
+        self.fetch(plan, output, &rows).await
+    }
+
+    /// The first `limit` matching rows in key order.
+    pub(super) async fn query_rows(&self, plan: &ReadPlan, limit: u64) -> Result<Vec<Row>, Failure> {
+        let parts = self
+            .scatter()
+            .run(plan, &plan.segments, true, &move |client, scope| {
+                Box::pin(async move { client.query(NodeQuery { scope: Some(scope), limit, count: false }).await })
+            })
+            .await?;
+        let lists = parts.into_iter().map(|p| decode(p.answer).map(|lists| lists.into_iter().flatten().collect()));
+        let broken = || Failure::new(Kind::Refused, Error::internal("a node's rows do not fit together"));
+        Ok(page(merge(lists.collect::<Option<_>>().ok_or_else(broken)?), 0, limit as usize))
+    }
+
+    async fn count(&self, plan: &ReadPlan) -> Result<Vec<FieldData>, Failure> {
+        let parts = self
+            .scatter()
+            .run(plan, &plan.segments, true, &|client, scope| {
+                Box::pin(async move { client.query(NodeQuery { scope: Some(scope), limit: 0, count: true }).await })
+            })
+            .await?;
+        let total: u64 = parts.iter().map(|p| p.answer.count).sum();
+        Ok(vec![FieldData {
+            r#type: WireType::Int64.into(),
+            field_name: COUNT.to_owned(),
+            field: Some(field_data::Field::Scalars(ScalarField {
+                data: Some(scalar_field::Data::LongData(LongArray { data: vec![total as i64] })),
+                ..Default::default()
+            })),
+            ..Default::default()
+        }])
+    }
+}
+
+impl QueryJob {
+    fn parse(named: &Named, request: &QueryRequest) -> Result<QueryJob> {
+        let params = Params::new(&request.query_params)?;
+        let (limit, offset) = (params.integer("limit")?, params.integer("offset")?);
+        let iterator = params.flag("iterator");
+        for (name, value) in [("limit", limit), ("offset", offset)] {
+            if value.is_some_and(|v| v < 0) {
+                return Err(Error::invalid(format!("{name} [{}] is invalid, should be greater than or equal to 0", value.unwrap_or(0))));
+            }
+        }
+        let limit = limit.filter(|l| *l > 0 || !iterator);
+        let total = limit.unwrap_or(0) + offset.unwrap_or(0);
+        if !iterator && total > limits::TOP_K {
+            return Err(Error::invalid(format!(
+                "invalid max query result window, (offset+limit) should be in range [1, {}], but got {total}", limits::TOP_K
+            )));
+        }
+        check_collection_id(&params, named)?;
+        for unsupported in ["group_by_fields", "order_by_fields"] {
+            if params.has(unsupported) && !params.text(unsupported).is_empty() {
+                return Err(Error::invalid(format!("{unsupported} of query is not supported")));
+            }
+        }
+        let filter = Filter { text: request.expr.clone(), values: templates_from_wire(request.expr_template_values.clone())? };
+        check_filter(named, &filter)?;
+        Ok(QueryJob {
+            filter,
+            limit: limit.map(|l| l as usize),
+            offset: offset.unwrap_or(0) as usize,
+            iterator,
+            consistency: Consistency {
+                level: request.consistency_level,
+                use_default: request.use_default_consistency,
+                guarantee: request.guarantee_timestamp,
+                exactly: iterator,
+            },
+        })
+    }
+}
+
+/// Refuses a filter that does not parse or does not fit the schema, before any node is asked.
+pub fn check_filter(named: &Named, filter: &Filter) -> Result<()> {
+    let compiled = mishards_expr::compile(&filter.text, &filter.values, &named.collection.schema);
+    compiled.map(drop).map_err(|e| {
+        let text = &filter.text;
+        Error::invalid(format!("failed to create query plan: cannot parse expression: {text}, error: {e}"))
+    })
+}
+
+/// An iterator goes on only in the collection that it began in.
+pub fn check_collection_id(params: &Params, named: &Named) -> Result<()> {
+    match params.integer("collection_id")? {
+        Some(id) if id != named.collection.id.0 => Err(Error::mismatch(
+            "alter collection during an iteration: collection id does not match", named.collection.id, id,
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_count(request: &QueryRequest, job: &QueryJob) -> Result<()> {
+    if request.output_fields.len() > 1 {
+        return Err(Error::invalid("count entities with other output fields is not supported"));
+    }
+    if job.limit.is_some() {
+        return Err(Error::invalid("count entities with pagination is not allowed"));
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Where a read stands in time, by consistency level.
+
+use super::Router;
+use super::names::Named;
+use crate::error::Kind;
+use crate::plan::ReadPoint;
+use mishards_proto::node::{ReadPointRequest, ReadPointResponse};
+use mishards_types::{CollectionId, Error, Result, Timestamp, Version};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How old a read point may be for a bounded read, counted from its sending.
+const BOUNDED: Duration = Duration::from_secs(5);
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Guarantee timestamps below this are marks of levels, not times.
+const LAST_MARK: u64 = 2;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Consistency {
+    /// Strong 0, Session 1, Bounded 2, Eventually 3, Customized 4.
+    pub level: i32,
+    pub use_default: bool,
+    pub guarantee: u64,
+    /// Read exactly at `guarantee` (pages of an iterator).
+    pub exactly: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    point: ReadPoint,
+    sent: Duration,
+}
+
+/// The last read point of each collection.
+#[derive(Default)]
+pub struct ReadPoints {
+    known: Mutex<HashMap<CollectionId, Known>>,
+}
+
+impl Router {
+    /// The read point of a request, and the collection at a V that has every schema change before it.
+    pub(super) async fn read_point(&self, named: Named, name: &str, asked: Consistency) -> Result<(ReadPoint, Named)> {
+        let level = match asked {
+            Consistency { use_default: true, .. } => named.collection.consistency,
+            // Clients from before the levels said them in the timestamp alone.
+            Consistency { level: 0, guarantee: 1, .. } => 3,
+            Consistency { level: 0, guarantee: 2, .. } => 2,
+            Consistency { level, .. } => level,
+        };
+        let wanted = if asked.guarantee > LAST_MARK { Timestamp(asked.guarantee) } else { Timestamp::ZERO };
+        let fresh_needed = level == 0 || level == 1 || asked.exactly;
+        let known = self.known_point(named.collection.id, level, wanted).filter(|_| !fresh_needed);
+        if let Some(point) = known {
+            return Ok((point, named));
+        }
+        let sent = self.clock.elapsed();
+        let answer = self.ask_writer(&named.database.name, name).await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // Without the writer an eventual read takes what there is.
+            Err(_) if level >= 3 && !asked.exactly => return Ok((self.last_point(named.collection.id), named)),
+            Err(error) => return Err(error),
+        };
+        let v = answer.version.unwrap_or_default();
+        self.catalog.wait_for(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }).await?;
+        let mut point = ReadPoint {
+            timestamp: Timestamp(answer.timestamp),
+            delete_sequence: answer.delete_sequence,
+            epoch: answer.epoch,
+        };
+        self.remember(CollectionId(answer.collection_id), Known { point, sent });
+        if asked.exactly && wanted != Timestamp::ZERO {
+            if wanted > point.timestamp {
+                return Err(Error::new(mishards_types::Code(11), "the guarantee timestamp is in the future: time tick long delay"));
+            }
+            point.timestamp = wanted;
+        }
+        let named = self.known(&named.database.name, name)?;
+        Ok((point, named))
+    }
+
+    fn known_point(&self, collection: CollectionId, level: i32, wanted: Timestamp) -> Option<ReadPoint> {
+        let known = *self.lock().get(&collection)?;
+        let young = self.clock.elapsed().saturating_sub(known.sent) < BOUNDED;
+        (known.point.timestamp >= wanted && (young || level >= 3)).then_some(known.point)
+    }
+
+    fn last_point(&self, collection: CollectionId) -> ReadPoint {
+        let nothing = ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0 };
+        self.lock().get(&collection).map_or(nothing, |k| k.point)
+    }
+
+    fn remember(&self, collection: CollectionId, known: Known) {
+        let mut all = self.lock();
+        let newer = all.get(&collection).is_none_or(|old| old.sent <= known.sent);
+        if newer {
+            all.insert(collection, known);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CollectionId, Known>> {
+        self.read_points.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the writable node, waiting through a takeover.
+    async fn ask_writer(&self, database: &str, collection: &str) -> Result<ReadPointResponse> {
+        let mut last = Error::unavailable("no writable node answers");
+        for _ in 0..TRIES {
+            let request = ReadPointRequest { database: database.to_owned(), collection: collection.to_owned() };
+            match self.topology.writer() {
+                Ok(writer) => match writer.client.read_point(request).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(failure) if failure.kind == Kind::Refused => return Err(failure.error),
+                    Err(failure) => {
+                        self.topology.suspect(&writer.name);
+                        last = failure.error;
+                    }
+                },
+                Err(error) => last = error,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(last)
+    }
+}

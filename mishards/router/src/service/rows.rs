@@ -1,0 +1,251 @@
+//! Insert, upsert and delete.
+
+use super::Router;
+use super::names::{Named, database_name};
+use super::read_point::Consistency;
+use crate::error::{Kind, ok};
+use crate::plan::{Filter, choose_partitions, plan_read};
+use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
+use mishards_catalog::{Collection, DEFAULT_PARTITION, Snapshot};
+use mishards_expr::{Comparison, Operand, Predicate};
+use mishards_proto::milvus::{DeleteRequest, InsertRequest, MutationResult, UpsertRequest};
+use mishards_proto::node::{PartitionRows, WriteRequest, WriteResponse};
+use mishards_proto::schema::IDs;
+use mishards_types::{Code, DataType, Error, Key, Result, Value, partition_slot};
+use std::collections::{BTreeMap, HashSet};
+
+/// How often a write is checked anew when the schema changes under it.
+const TRIES: usize = 5;
+
+impl Router {
+    pub async fn insert(&self, db: &str, request: InsertRequest) -> Result<MutationResult> {
+        let database = database_name(&request.db_name, db);
+        let mut rows = request.fields_data;
+        for _ in 0..TRIES {
+            let named = self.collection(database, &request.collection_name).await?;
+            check_schema_timestamp(&named.collection, request.schema_timestamp)?;
+            let checked = check_rows(&named.collection.schema, rows.clone(), request.num_rows as usize, false)?;
+            let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
+            let write = WriteRequest { inserts: inserts.parts, ..write_for(&named, &request.collection_name) };
+            match self.write(write).await? {
+                None => continue,
+                Some(done) => {
+                    rows.clear();
+                    return Ok(mutation(&named, inserts.order, checked.len, done, |r, n| r.insert_cnt = n));
+                }
+            }
+        }
+        Err(Error::unavailable("the collection keeps changing"))
+    }
+
+    pub async fn upsert(&self, db: &str, request: UpsertRequest) -> Result<MutationResult> {
+        if request.partial_update || !request.field_ops.is_empty() {
+            return Err(Error::new(Code(10), "partial update is not supported: send whole rows: service unimplemented"));
+        }
+        let database = database_name(&request.db_name, db);
+        for _ in 0..TRIES {
+            let named = self.collection(database, &request.collection_name).await?;
+            check_schema_timestamp(&named.collection, request.schema_timestamp)?;
+            let schema = &named.collection.schema;
+            let mut checked = check_rows(schema, request.fields_data.clone(), request.num_rows as usize, true)?;
+            let keys = checked.keys.clone().unwrap_or_default();
+            if keys.iter().collect::<HashSet<_>>().len() != keys.len() {
+                return Err(Error::invalid("duplicate primary keys are not allowed in the same batch"));
+            }
+            let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
+            // With automatic ids the old row goes and a new one, with a new id, comes.
+            if let Some(primary) = schema.primary().filter(|f| f.auto_id) {
+                checked.columns.retain(|c| c.field_id != primary.id.0);
+            }
+            let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
+            let deletes = Some(ids_of(keys, strings));
+            let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
+            let write = WriteRequest { inserts: inserts.parts, deletes, delete_partition, ..write_for(&named, &request.collection_name) };
+            if let Some(done) = self.write(write).await? {
+                let counts = |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
+                return Ok(mutation(&named, inserts.order, checked.len, done, counts));
+            }
+        }
+        Err(Error::unavailable("the collection keeps changing"))
+    }
+
+    pub async fn delete(&self, db: &str, request: DeleteRequest) -> Result<MutationResult> {
+        let database = database_name(&request.db_name, db).to_owned();
+        let values = templates_from_wire(request.expr_template_values)?;
+        for _ in 0..TRIES {
+            let named = self.collection(&database, &request.collection_name).await?;
+            let plan_failed = |e| Error::invalid(format!("failed to create delete plan: cannot parse expression: {}, error: {e}", request.expr));
+            if request.expr.trim().is_empty() {
+                return Err(Error::invalid("failed to create delete plan: delete plan can't be empty or always true : expr cannot be empty"));
+            }
+            let predicate = mishards_expr::compile(&request.expr, &values, &named.collection.schema).map_err(plan_failed)?;
+            if predicate.is_all() {
+                return Err(Error::invalid("failed to create delete plan: delete plan can't be empty or always true"));
+            }
+            let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
+            let write = write_for(&named, &request.collection_name);
+            let (keys, resolved_at, write) = match listed_keys(&named.collection, &predicate) {
+                Some(keys) => (keys, 0, write),
+                None => {
+                    let filter = Filter { text: request.expr.clone(), values: values.clone() };
+                    let (keys, at) = self.matching_keys(&request.collection_name, named, &request.partition_name, filter).await?;
+                    (keys, at, write)
+                }
+            };
+            let count = keys.len() as i64;
+            let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
+            let deletes = Some(ids_of(keys, strings));
+            if count == 0 {
+                let timestamp = mishards_types::Timestamp::from_unix_ms(self.clock.unix_ms()).0;
+                return Ok(MutationResult { status: Some(ok()), i_ds: deletes, acknowledged: true, timestamp, ..Default::default() });
+            }
+            let write = WriteRequest { deletes: deletes.clone(), delete_partition, resolved_at, ..write };
+            if let Some(done) = self.write(write).await? {
+                return Ok(MutationResult {
+                    status: Some(ok()),
+                    i_ds: deletes,
+                    acknowledged: true,
+                    delete_cnt: count,
+                    timestamp: done.timestamp,
+                    ..Default::default()
+                });
+            }
+        }
+        Err(Error::unavailable("the collection keeps changing"))
+    }
+
+    /// Sends a write; `None` when the schema has changed since it was checked.
+    async fn write(&self, write: WriteRequest) -> Result<Option<WriteResponse>> {
+        let writer = self.topology.writer()?;
+        match writer.client.write(write).await {
+            Ok(done) => Ok(Some(done)),
+            Err(failure) if failure.kind == Kind::SchemaChanged => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                Ok(None)
+            }
+            Err(failure) => {
+                self.topology.suspect(&writer.name);
+                Err(match failure.kind {
+                    // It may have been logged: sending it again could double it, so the client must decide.
+                    Kind::Transport => Error::new(Code::UNEXPECTED, format!("the write may or may not have been stored: {}", failure.error)),
+                    _ => failure.error,
+                })
+            }
+        }
+    }
+
+    /// The keys that a filter matches now, and when now is.
+    async fn matching_keys(&self, name: &str, named: Named, partition: &str, filter: Filter) -> Result<(Vec<Key>, u64)> {
+        let strong = Consistency { level: 0, use_default: false, guarantee: 0, exactly: false };
+        let (point, named) = self.read_point(named, name, strong).await?;
+        let names: Vec<String> = if partition.is_empty() { Vec::new() } else { vec![partition.to_owned()] };
+        let partitions = choose_partitions(&named.snapshot, &named.collection, &names)?;
+        let plan = plan_read(&named.snapshot, &named.collection, &partitions, &filter, point)?;
+        let rows = self.query_rows(&plan, u64::MAX >> 1).await?;
+        Ok((rows.into_iter().map(|row| row.key).collect(), point.timestamp.0))
+    }
+}
+
+fn write_for(named: &Named, name: &str) -> WriteRequest {
+    WriteRequest {
+        database: named.database.name.clone(),
+        collection: name.to_owned(),
+        collection_id: named.collection.id.0,
+        schema_version: named.collection.schema_version,
+        ..Default::default()
+    }
+}
+
+fn check_schema_timestamp(collection: &Collection, given: u64) -> Result<()> {
+    if given == 0 || given == collection.updated_at.0 {
+        return Ok(());
+    }
+    let text = format!("collection {} was changed at {}, the client knows {given}: collection schema mismatch", collection.name, collection.updated_at);
+    Err(Error::new(Code::SCHEMA_MISMATCH, text))
+}
+
+/// The partition that deletes are limited to; 0 for all.
+fn scope_of_deletes(named: &Named, partition: &str) -> Result<i64> {
+    if partition.is_empty() {
+        return Ok(0);
+    }
+    if named.collection.key_partitions > 0 {
+        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+    }
+    let found = named.snapshot.partition_named(named.collection.id, partition);
+    found.map(|p| p.id.0).ok_or_else(|| Error::partition_not_found(partition))
+}
+
+/// The keys that a filter lists, when that is all that it does: `pk == x` or `pk in […]`.
+fn listed_keys(collection: &Collection, predicate: &Predicate) -> Option<Vec<Key>> {
+    let primary = collection.schema.primary()?;
+    let is_key = |operand: &Operand| matches!(operand, Operand::Column { field, .. } if *field == primary.id);
+    let key = |value: &Value| match (primary.data_type, value) {
+        (DataType::Int64, Value::Int(v)) => Some(Key::Int(*v)),
+        (DataType::VarChar, Value::Str(s)) => Some(Key::Str(s.as_str().into())),
+        _ => None,
+    };
+    match predicate {
+        Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) if is_key(operand) => Some(vec![key(value)?]),
+        Predicate::In(operand, values) if is_key(operand) => values.iter().map(key).collect(),
+        _ => None,
+    }
+}
+
+struct Split {
+    parts: Vec<PartitionRows>,
+    /// For each row as the parts have them, its place in the request.
+    order: Vec<usize>,
+}
+
+/// Rows by partition: the one named, the default one, or as the partition key says.
+fn split(snapshot: &Snapshot, collection: &Collection, partition: &str, rows: &Rows) -> Result<Split> {
+    let Some(key_field) = collection.schema.partition_key() else {
+        let name = if partition.is_empty() { DEFAULT_PARTITION } else { partition };
+        let found = snapshot.partition_named(collection.id, name).ok_or_else(|| Error::partition_not_found(name))?;
+        let part = PartitionRows { partition_id: found.id.0, rows: rows.len as u32, columns: rows.columns.clone() };
+        return Ok(Split { parts: vec![part], order: (0..rows.len).collect() });
+    };
+    if !partition.is_empty() {
+        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+    }
+    let partitions: Vec<i64> = snapshot.partitions_of(collection.id).map(|p| p.id.0).collect();
+    let column = rows.columns.iter().find(|c| c.field_id == key_field.id.0);
+    let keys = column.map(keys_of_column).unwrap_or_default();
+    let mut by_slot: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (row, key) in keys.iter().enumerate() {
+        by_slot.entry(partition_slot(key, partitions.len())).or_default().push(row);
+    }
+    let mut out = Split { parts: Vec::new(), order: Vec::new() };
+    for (slot, chosen) in by_slot {
+        let partition_id = *partitions.get(slot).ok_or_else(|| Error::internal("a partition key has no partition"))?;
+        let columns = rows.columns.iter().map(|c| take_rows(c, &chosen)).collect();
+        out.parts.push(PartitionRows { partition_id, rows: chosen.len() as u32, columns });
+        out.order.extend(chosen);
+    }
+    Ok(out)
+}
+
+/// The answer to an insert or upsert, with the keys in the order of the request.
+fn mutation(
+    named: &Named,
+    order: Vec<usize>,
+    rows: usize,
+    done: WriteResponse,
+    counts: impl FnOnce(&mut MutationResult, i64),
+) -> MutationResult {
+    let strings = named.collection.schema.primary().is_some_and(|f| f.data_type == DataType::VarChar);
+    let mut keys: Vec<(usize, Key)> = order.into_iter().zip(keys_of(done.keys)).collect();
+    keys.sort_by_key(|(place, _)| *place);
+    let ids: IDs = ids_of(keys.into_iter().map(|(_, key)| key), strings);
+    let mut result = MutationResult {
+        status: Some(ok()),
+        i_ds: Some(ids),
+        succ_index: (0..rows as u32).collect(),
+        acknowledged: true,
+        timestamp: done.timestamp,
+        ..Default::default()
+    };
+    counts(&mut result, rows as i64);
+    result
+}

@@ -1,0 +1,199 @@
+//! Search: plan, scatter, gather, fetch, for one request.
+
+use super::Router;
+use super::names::database_name;
+use super::output::{Output, group_column};
+use super::read_point::Consistency;
+use super::search_request::SearchJob;
+use crate::error::{Failure, Kind, ok};
+use crate::gather::{Row, decode, merge, page, page_groups};
+use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::wire::{ids_of, templates_from_wire};
+use mishards_catalog::Collection;
+use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
+use mishards_proto::node::SearchRequest as NodeSearch;
+use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
+use mishards_types::{DataType, Error, Key, Metric, Result, Timestamp};
+
+const PLANS: usize = 3;
+
+impl Router {
+    pub async fn search(&self, db: &str, request: SearchRequest) -> Result<SearchResults> {
+        let database = database_name(&request.db_name, db);
+        refuse_unsupported(&request)?;
+        let named = self.collection(database, &request.collection_name).await?;
+        if !named.collection.load.is_loaded() {
+            return Err(Error::collection_not_loaded(&request.collection_name));
+        }
+        let placeholder = match &request.search_input {
+            Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
+            Some(SearchInput::Ids(_)) => return Err(Error::invalid("search by primary keys is not supported")),
+            None => &[],
+        };
+        let filter = Filter { text: request.dsl.clone(), values: templates_from_wire(request.expr_template_values.clone())? };
+        let job = SearchJob::parse(&named, &request.search_params, placeholder, filter)?;
+        let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
+        let consistency = Consistency {
+            level: request.consistency_level,
+            use_default: request.use_default_consistency,
+            guarantee: request.guarantee_timestamp,
+            exactly: job.is_iterator,
+        };
+        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
+        for _ in 0..PLANS {
+            let named = self.collection(database, &request.collection_name).await?;
+            let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
+            let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
+            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
+            match self.search_and_fetch(&plan, &job, &output).await {
+                Ok(results) => return Ok(answer(&named.collection, &request.collection_name, &job, results, output, point.timestamp)),
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        Err(last.error)
+    }
+
+    async fn search_and_fetch(&self, plan: &ReadPlan, job: &SearchJob, output: &Output) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
+        let lists = self.search_rows(plan, job).await?;
+        let flat: Vec<Row> = lists.iter().flatten().cloned().collect();
+        let columns = self.fetch(plan, output, &flat).await?;
+        Ok((lists, columns))
+    }
+
+    /// The final rows of each query.
+    pub(super) async fn search_rows(&self, plan: &ReadPlan, job: &SearchJob) -> Result<Vec<Vec<Row>>, Failure> {
+        let request = node_request(job);
+        let parts = self
+            .scatter()
+            .run(plan, &plan.segments, true, &move |client, scope| {
+                let request = NodeSearch { scope: Some(scope), ..request.clone() };
+                Box::pin(async move { client.search(request).await })
+            })
+            .await?;
+        let _timer = self.metrics.gather_seconds.start_timer();
+        let broken = || Failure::new(Kind::Refused, Error::internal("a node's rows do not fit together"));
+        let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
+        for part in parts {
+            let lists = decode(part.answer).filter(|lists| lists.len() == job.nq).ok_or_else(broken)?;
+            lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
+        }
+        Ok(by_query.into_iter().map(|lists| finish(job, merge(lists))).collect())
+    }
+}
+
+/// Cuts a merged list to what the client gets.
+fn finish(job: &SearchJob, rows: Vec<Row>) -> Vec<Row> {
+    if let Some(group) = &job.group {
+        return page_groups(rows, job.offset, job.limit, group.size, group.strict);
+    }
+    let Some(page_of) = &job.iterator else { return page(rows, job.offset, job.limit) };
+    // One row more was asked for: rows at the score where the page would break go to the next page, whole, unless
+    // they are the whole page. So a later page, which starts beyond the last score, misses none.
+    let mut rows = rows;
+    if let Some(next) = rows.get(page_of.batch).map(|r| r.distance) {
+        rows.truncate(page_of.batch);
+        if rows.first().is_some_and(|r| r.distance < next) {
+            rows.retain(|r| r.distance < next);
+        }
+    }
+    rows
+}
+
+fn node_request(job: &SearchJob) -> NodeSearch {
+    let bound = job.iterator.as_ref().and_then(|page| page.last_bound);
+    // Another page begins beyond the last score, or at the client's own inner bound if that is farther.
+    let beyond = match (bound, job.range_filter) {
+        (Some(bound), Some(inner)) => job.metric.distance(bound) >= job.metric.distance(inner),
+        (bound, _) => bound.is_some(),
+    };
+    NodeSearch {
+        scope: None,
+        field_id: job.field.id.0,
+        metric: job.metric.name().to_owned(),
+        vectors: job.vectors.clone(),
+        nq: job.nq as u32,
+        k: (job.limit + job.offset + usize::from(job.iterator.is_some())) as u32,
+        ef: job.ef as u32,
+        exact: job.exact,
+        radius: job.radius,
+        range_filter: if beyond { bound } else { job.range_filter },
+        range_filter_exclusive: beyond,
+        group_field_id: job.group.as_ref().map(|g| g.field.0),
+        group_path: job.group.as_ref().map_or_else(Vec::new, |g| g.path.clone()),
+        group_size: job.group.as_ref().map_or(0, |g| g.size as u32),
+    }
+}
+
+fn answer(
+    collection: &Collection,
+    name: &str,
+    job: &SearchJob,
+    (lists, columns): (Vec<Vec<Row>>, Vec<FieldData>),
+    output: Output,
+    timestamp: Timestamp,
+) -> SearchResults {
+    let score = |row: &Row| rounded(job.metric.distance(row.distance), job.round_decimal);
+    let scores: Vec<f32> = lists.iter().flatten().map(score).collect();
+    let group_by = job.group.as_ref().map(|group| {
+        let groups: Vec<Option<String>> = lists.iter().flatten().map(|r| r.group.clone()).collect();
+        let field = collection.schema.field_by_id(group.field).filter(|f| f.data_type != DataType::Json);
+        group_column(field, &group.name, &groups)
+    });
+    let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
+        token: if page.token.is_empty() { format!("{:x}", timestamp.0) } else { page.token.clone() },
+        last_bound: scores.last().copied().or(page.last_bound).unwrap_or(if job.metric == Metric::L2 { f32::MAX } else { -f32::MAX }),
+    });
+    let mut data = result_data(collection, lists, scores, job.limit);
+    data.fields_data = columns;
+    data.output_fields = output.names;
+    data.group_by_field_values = group_by.iter().cloned().collect();
+    data.group_by_field_value = group_by;
+    data.search_iterator_v2_results = iterator;
+    SearchResults {
+        status: Some(ok()),
+        results: Some(data),
+        collection_name: name.to_owned(),
+        session_ts: if job.is_iterator { timestamp.0 } else { 0 },
+    }
+}
+
+/// Ids and scores of the lists, one after the other.
+pub fn result_data(collection: &Collection, lists: Vec<Vec<Row>>, scores: Vec<f32>, limit: usize) -> SearchResultData {
+    let primary = collection.schema.primary();
+    let strings = primary.is_some_and(|f| f.data_type == DataType::VarChar);
+    let keys: Vec<Key> = lists.iter().flatten().map(|r| r.key.clone()).collect();
+    SearchResultData {
+        num_queries: lists.len() as i64,
+        top_k: limit as i64,
+        scores,
+        ids: Some(ids_of(keys, strings)),
+        topks: lists.iter().map(|l| l.len() as i64).collect(),
+        primary_field_name: primary.map_or_else(String::new, |f| f.name.clone()),
+        ..Default::default()
+    }
+}
+
+/// Rounds to `decimals` places; -1 leaves the score as it is.
+pub fn rounded(score: f32, decimals: i64) -> f32 {
+    if decimals < 0 {
+        return score;
+    }
+    let scale = 10f64.powi(decimals as i32);
+    ((f64::from(score) * scale + 0.5).floor() / scale) as f32
+}
+
+fn refuse_unsupported(request: &SearchRequest) -> Result<()> {
+    let what = if request.function_score.is_some() {
+        "function_score"
+    } else if request.highlighter.is_some() {
+        "highlighter"
+    } else if request.search_aggregation.is_some() {
+        "search_aggregation"
+    } else if !request.function_chains.is_empty() {
+        "function_chains"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("{what} of search is not supported")))
+}

@@ -1,0 +1,59 @@
+//! The clients' port: the Milvus service, gRPC health and reflection, on one port; REST can join them there.
+
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use mishards_proto::FILE_DESCRIPTOR_SET;
+use mishards_proto::milvus::milvus_service_server::MilvusServiceServer;
+use mishards_router::{MilvusAdapter, Router, refuse_unknown_rpc};
+use mishards_types::limits;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+const HTTP2_PING: Duration = Duration::from_secs(30);
+
+/// Serves until the token is cancelled and the running requests have ended.
+pub async fn serve(listener: TcpListener, router: Arc<Router>, max_request: usize, stop: CancellationToken) -> Result<(), String> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<MilvusServiceServer<MilvusAdapter>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| format!("cannot build the reflection service: {e}"))?;
+    let milvus = MilvusServiceServer::new(MilvusAdapter::new(router))
+        .max_decoding_message_size(max_request)
+        .max_encoding_message_size(limits::SEND_BYTES);
+    let app = Routes::new(milvus)
+        .add_service(health_service)
+        .add_service(reflection)
+        .into_axum_router()
+        .layer(axum::middleware::from_fn(answer_in_milvus_terms));
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(HTTP2_PING))
+        .accept_http1(true)
+        .add_routes(Routes::from(app));
+    server
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await
+        .map_err(|e| format!("the clients' port failed: {e}"))
+}
+
+/// RPCs that no service answers are refused by name, and what the transport itself refuses gets a code that
+/// clients do not repeat: a message too large or cut off stays so.
+async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) -> axum::response::Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let code = response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let status = match code.as_str() {
+        "12" => refuse_unknown_rpc(&path),
+        // OUT_OF_RANGE from the decoder means larger than the limit, INTERNAL that it could not be decoded.
+        "11" => tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows"),
+        "13" => tonic::Status::invalid_argument("the message cannot be decoded"),
+        _ => return response,
+    };
+    status.into_http::<axum::body::Body>().into_response()
+}

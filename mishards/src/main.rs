@@ -1,0 +1,64 @@
+//! The one binary: standalone, router, node, demo, and operator commands. It composes the parts and owns nothing else.
+
+mod cli;
+mod client_server;
+mod config;
+mod demo;
+mod local_node;
+mod node_server;
+mod ops;
+mod parts;
+mod roles;
+mod shutdown;
+mod system;
+mod telemetry;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mishards: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start the runtime: {e}"))?;
+    match cli.command {
+        cli::Command::Config { config } => {
+            print!("{}", config::load(config.as_deref(), &[])?.explain());
+            Ok(())
+        }
+        cli::Command::Demo { once } => runtime.block_on(demo::run(once)),
+        cli::Command::Standalone { data_dir, listen, ops_listen, config } => {
+            let flags = [
+                ("cluster.shared_dir", data_dir),
+                ("server.listen", listen),
+                ("server.ops_listen", ops_listen),
+            ];
+            runtime.block_on(roles::standalone(start(config.as_deref(), &flags)?))
+        }
+        cli::Command::Router { config } => runtime.block_on(roles::router(start(Some(&config), &[])?)),
+        cli::Command::Node { role, config } => {
+            let settings = start(Some(&config), &[])?;
+            match role {
+                cli::Role::Writable => runtime.block_on(roles::writable_node(settings)),
+                cli::Role::Readonly => runtime.block_on(roles::readonly_node(settings)),
+            }
+        }
+    }
+}
+
+/// Reads the configuration and starts logging.
+fn start(file: Option<&std::path::Path>, flags: &[(&str, Option<String>)]) -> Result<config::Config, String> {
+    let config = config::load(file, flags)?;
+    telemetry::start(&config)?;
+    Ok(config)
+}

@@ -1,0 +1,210 @@
+//! Settings to parts: storage, catalog, node, writer, router.
+
+use crate::config::Config;
+use crate::local_node::LocalNode;
+use crate::system::{SystemClock, SystemEntropy};
+use futures_util::stream::BoxStream;
+use mishards_catalog::{Catalog, Sqlite};
+use mishards_discovery::{Discovery, Member, StaticList};
+use mishards_node::{DeleteSource, IngestOptions, Node, NodeOptions, NodeParts, Pools, WriterParts};
+use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
+use mishards_router::{CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology};
+use mishards_storage::{DirLock, LocalDir, Storage};
+use mishards_types::{Clock, Entropy};
+use prometheus::Registry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+const MEMORY_SHARE: u64 = 4;
+
+fn text(e: impl std::fmt::Display) -> String {
+    e.to_string()
+}
+
+/// What every role starts from.
+pub struct Base {
+    pub config: Config,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub registry: Registry,
+}
+
+impl Base {
+    pub fn new(config: Config) -> Base {
+        Base { config, clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy), registry: Registry::new() }
+    }
+
+    pub fn shared_dir(&self) -> &Path {
+        Path::new(self.config.text("cluster.shared_dir"))
+    }
+
+    pub async fn bind(&self, key: &str) -> Result<TcpListener, String> {
+        let address = self.config.text(key);
+        TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address} ({key}): {e}"))
+    }
+
+    /// Opens the shared directory.
+    pub fn storage(&self) -> Result<Arc<LocalDir>, String> {
+        LocalDir::open(self.shared_dir()).map(Arc::new).map_err(text)
+    }
+
+    /// Locks the shared directory against a second writer on this host.
+    pub fn lock(&self) -> Result<DirLock, String> {
+        DirLock::acquire(self.shared_dir()).map_err(text)
+    }
+
+    /// Opens the metadata database.
+    pub fn catalog(&self) -> Result<Arc<dyn Catalog>, String> {
+        let setting = self.config.text("cluster.catalog");
+        let path = match setting.strip_prefix("sqlite:") {
+            Some(path) => PathBuf::from(path),
+            None if setting.is_empty() => self.shared_dir().join("catalog.db"),
+            None => return Err(format!("cluster.catalog must be sqlite:PATH, not {setting:?}")),
+        };
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !LocalDir::open(parent).map_err(text)?.is_local() {
+            return Err(format!("{} is on a network file system: SQLite is for one host; its locks do not hold there", path.display()));
+        }
+        Ok(Arc::new(Sqlite::open(&path).map_err(text)?))
+    }
+
+    fn node_options(&self) -> Result<NodeOptions, String> {
+        Ok(NodeOptions {
+            name: self.config.text("node.name").to_owned(),
+            cluster_id: self.config.text("cluster.id").to_owned(),
+            search_threads: self.config.number("node.search_threads")? as usize,
+            catch_up_wait: Duration::from_millis(self.config.number("node.catch_up_ms")?),
+        })
+    }
+
+    fn ingest_options(&self) -> Result<IngestOptions, String> {
+        let c = &self.config;
+        let limit = match c.number("ingest.growing_limit_bytes")? {
+            0 => memory_bytes() / MEMORY_SHARE,
+            bytes => bytes,
+        };
+        Ok(IngestOptions {
+            seal_rows: c.number("ingest.seal_rows")?.max(1) as usize,
+            seal_bytes: c.number("ingest.seal_bytes")?.max(1) as usize,
+            seal_age: c.seconds("ingest.seal_age_seconds")?,
+            growing_limit_bytes: limit as usize,
+            delta_max_deletes: c.number("ingest.delta_max_deletes")?.max(1) as usize,
+            merge_max_rows: c.number("ingest.merge_max_rows")? as usize,
+            merge_max_bytes: c.number("ingest.merge_max_bytes")?,
+            window: c.seconds("retention.window_seconds")?,
+            log_file_bytes: c.number("log.file_bytes")?.max(4096),
+            lease_ttl: c.seconds("lease.ttl_seconds")?,
+            background_threads: c.number("ingest.background_threads")? as usize,
+        })
+    }
+
+    /// A node that reads, and what it takes to make it the writer.
+    pub fn node(&self) -> Result<(Node, WriterParts), String> {
+        let (storage, options, ingest) = (self.storage()?, self.node_options()?, self.ingest_options()?);
+        let others_are_dead = storage.is_local();
+        let pools = Pools::start(options.search_threads, ingest.background_threads).map_err(text)?;
+        let metrics = mishards_node::Metrics::register(&self.registry).map_err(text)?;
+        let shared: Arc<dyn Storage> = storage;
+        let node = Node::new(NodeParts {
+            options: options.clone(),
+            storage: Arc::clone(&shared),
+            clock: Arc::clone(&self.clock),
+            pools: pools.clone(),
+            metrics: metrics.clone(),
+        });
+        let parts = WriterParts {
+            storage: shared,
+            catalog: self.catalog()?,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            pools,
+            metrics,
+            node: options,
+            ingest,
+            others_are_dead,
+        };
+        Ok((node, parts))
+    }
+
+    /// A router over nodes that discovery finds.
+    pub fn router(&self, discovery: Arc<dyn Discovery>, connect: Arc<Connect>, catalog: Option<Arc<dyn Catalog>>) -> Result<Arc<Router>, String> {
+        let topology = Topology::new(self.config.text("cluster.id").to_owned());
+        let view = CatalogView::new();
+        tokio::spawn(Arc::clone(&topology).run(discovery, connect));
+        tokio::spawn(Arc::clone(&view).run(Arc::clone(&topology), catalog));
+        Ok(Router::new(RouterParts {
+            options: RouterOptions { version: self.config.text("protocol.version").to_owned() },
+            topology,
+            catalog: view,
+            clock: Arc::clone(&self.clock),
+            metrics: mishards_router::Metrics::register(&self.registry).map_err(text)?,
+        }))
+    }
+
+    /// The discovery plugin of the settings.
+    pub fn discovery(&self) -> Result<Arc<StaticList>, String> {
+        match self.config.text("discovery.plugin") {
+            "static" => StaticList::parse(&self.config.list("discovery.static_nodes")).map(Arc::new).map_err(text),
+            other => Err(format!("discovery.plugin {other:?} is not known; this version has: static")),
+        }
+    }
+}
+
+/// Connects to members over gRPC.
+pub fn connect_grpc() -> Arc<Connect> {
+    Arc::new(|member: &Member| match GrpcNode::new(&member.name, &member.address) {
+        Ok(node) => Some(Arc::new(node) as Arc<dyn NodeClient>),
+        Err(e) => {
+            tracing::error!(node = %member.name, address = %member.address, error = %e, "this address cannot be used");
+            None
+        }
+    })
+}
+
+/// One node of this process, under its name.
+pub fn connect_local(name: &str, node: Node) -> (Arc<dyn Discovery>, Arc<Connect>) {
+    let list = StaticList::parse(&[format!("{name}=local:1")]).unwrap_or_else(|e| unreachable!("{e}"));
+    let name = name.to_owned();
+    let connect = move |_: &Member| Some(Arc::new(LocalNode { name: name.clone(), node: node.clone() }) as Arc<dyn NodeClient>);
+    (Arc::new(list), Arc::new(connect))
+}
+
+/// The deletes of whichever member is the writer now.
+pub struct DeletesOfWriter {
+    members: Vec<GrpcNode>,
+}
+
+impl DeletesOfWriter {
+    /// `own` is this node's name: it does not follow itself.
+    pub fn new(members: &[Member], own: &str) -> DeletesOfWriter {
+        let others = members.iter().filter(|m| m.name != own);
+        DeletesOfWriter { members: others.filter_map(|m| GrpcNode::new(&m.name, &m.address).ok()).collect() }
+    }
+}
+
+#[tonic::async_trait]
+impl DeleteSource for DeletesOfWriter {
+    async fn watch_deletes(&self) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
+        let mut last = tonic::Status::unavailable("discovery names no other node");
+        for member in &self.members {
+            match member.client().watch_deletes(WatchDeletesRequest { epoch: 0 }).await {
+                Ok(stream) => return Ok(Box::pin(stream.into_inner())),
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Memory of the machine, or of the control group when that has less.
+fn memory_bytes() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|s| s.trim().parse::<u64>().ok());
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
+        let line = info.lines().find(|l| l.starts_with("MemTotal:"))?.to_owned();
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    let machine = total.map_or(4 << 30, |kib| kib * 1024);
+    number("/sys/fs/cgroup/memory.max").map_or(machine, |limit| limit.min(machine))
+}

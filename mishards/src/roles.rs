@@ -1,0 +1,115 @@
+//! What each role is made of: build binds, run serves, drain ends.
+
+use crate::config::Config;
+use crate::parts::{Base, DeletesOfWriter, connect_grpc, connect_local};
+use crate::{client_server, node_server, ops, shutdown};
+use mishards_node::Writer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Everything in one process.
+pub async fn standalone(config: Config) -> Result<(), String> {
+    let base = Base::new(config);
+    let _lock = base.lock()?;
+    let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
+    let stop = shutdown::on_signal()?;
+    let (node, parts) = base.node()?;
+    let name = base.config.text("node.name").to_owned();
+    let (discovery, connect) = connect_local(&name, node.clone());
+    let router = base.router(discovery, connect, None)?;
+    let ready = Arc::clone(&router);
+    let draining = stop.clone();
+    tokio::spawn(ops::serve(
+        ops_port,
+        base.registry.clone(),
+        Arc::new(move || ready.is_ready() && !draining.is_cancelled()),
+        CancellationToken::new(),
+    ));
+    let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
+    tracing::info!(address = base.config.text("server.listen"), data_dir = %base.shared_dir().display(), "serving Milvus clients");
+    let max = base.config.number("protocol.max_request_bytes")? as usize;
+    let serve = client_server::serve(clients, router, max, stop.clone());
+    let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
+    writer.drain().await;
+    served
+}
+
+/// A router of a cluster.
+pub async fn router(config: Config) -> Result<(), String> {
+    let base = Base::new(config);
+    let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
+    let stop = shutdown::on_signal()?;
+    let router = base.router(base.discovery()?, connect_grpc(), Some(base.catalog()?))?;
+    let (ready, draining) = (Arc::clone(&router), stop.clone());
+    let is_ready = Arc::new(move || ready.is_ready() && !draining.is_cancelled());
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, CancellationToken::new()));
+    tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
+    let max = base.config.number("protocol.max_request_bytes")? as usize;
+    let serve = client_server::serve(clients, router, max, stop.clone());
+    until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+}
+
+/// The writable node of a cluster.
+pub async fn writable_node(config: Config) -> Result<(), String> {
+    let base = Base::new(config);
+    let _lock = base.lock()?;
+    let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
+    let stop = shutdown::on_signal()?;
+    let (node, parts) = base.node()?;
+    let serving = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (is_serving, draining) = (Arc::clone(&serving), stop.clone());
+    let ready = Arc::new(move || is_serving.load(std::sync::atomic::Ordering::Relaxed) && !draining.is_cancelled());
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
+    let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
+    serving.store(true, std::sync::atomic::Ordering::Relaxed);
+    tracing::info!(address = base.config.text("server.listen"), "serving as the writable node");
+    let serve = node_server::serve(api, node, stop.clone());
+    let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
+    writer.drain().await;
+    served
+}
+
+/// A read-only node of a cluster.
+pub async fn readonly_node(config: Config) -> Result<(), String> {
+    let base = Base::new(config);
+    let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
+    let stop = shutdown::on_signal()?;
+    let (node, _) = base.node()?;
+    let members = base.discovery()?;
+    let source = DeletesOfWriter::new(members.members(), base.config.text("node.name"));
+    tokio::spawn(node.follow(Arc::new(source)));
+    let draining = stop.clone();
+    let ready = Arc::new(move || !draining.is_cancelled());
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
+    tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
+    let serve = node_server::serve(api, node, stop.clone());
+    until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+}
+
+/// Runs a server until it has drained, the drain has taken too long, or the writer's term has ended.
+async fn until_done(
+    serve: impl Future<Output = Result<(), String>>,
+    writer: Option<&Arc<Writer>>,
+    stop: &CancellationToken,
+    patience: Duration,
+) -> Result<(), String> {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    let ended = async {
+        match writer {
+            Some(writer) => writer.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = serve => served,
+        () = overdue => {
+            tracing::warn!("some requests did not end in time and were cut off");
+            Ok(())
+        }
+        () = ended => Err("this writer's term has ended: another writer has taken over, or the log failed; see the log above".to_owned()),
+    }
+}
