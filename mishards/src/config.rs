@@ -32,7 +32,7 @@ const KEYS: [(&str, &str, &str); 27] = [
     ("retention.window_seconds", "600", "how long removed files, old snapshots and covered log files are kept"),
     ("log.file_bytes", "268435456", "size at which the write-ahead log goes on in another file"),
     ("log.format", "text", "log lines: text or json"),
-    ("log.level", "info", "log filter: error, warn, info, debug, or target=level pairs"),
+    ("log.level", "info,hnsw_rs=warn", "log filter: error, warn, info, debug, or target=level pairs"),
     ("lease.ttl_seconds", "5", "how long a writer that does not renew keeps its lease"),
     ("protocol.version", "v2.6.0-mishards", "version that clients are told, in the form of Milvus versions"),
     ("protocol.max_request_bytes", "67108864", "largest message of a client"),

@@ -251,13 +251,14 @@ impl Drop for CancelOnDrop {
 }
 
 fn search_job(request: SearchRequest) -> Result<SearchJob> {
-    let scope = ReadScope::decode(request.scope)?;
+    let mut request = request;
+    let scope = ReadScope::decode(request.scope.take())?;
     let metric = Metric::parse(&request.metric)?;
     let nq = request.nq as usize;
     if nq == 0 || request.vectors.len() % nq != 0 {
         return Err(Failure::internal("the query vectors do not divide by nq"));
     }
-    let group = SearchJob::grouping(request.group_field_id, request.group_path, request.group_size, &scope)?;
+    let group = SearchJob::grouping(&request, &scope)?;
     let bounds = Bounds {
         near: request.range_filter.map_or(f32::NEG_INFINITY, |s| metric.distance(s)),
         near_exclusive: request.range_filter_exclusive,

@@ -35,6 +35,8 @@ pub enum Node {
     And(Vec<Ast>),
     Or(Vec<Ast>),
     Arithmetic(Arithmetic, Box<Ast>, Box<Ast>),
+    /// Constants only.
+    Power(Box<Ast>, Box<Ast>),
     Compare(Comparison, Box<Ast>, Box<Ast>),
     /// `low < middle <= high`, with the operators as written.
     Chain {
@@ -75,7 +77,7 @@ impl Node {
             Node::List(parts) | Node::And(parts) | Node::Or(parts) => highest(parts),
             Node::Negate(a) | Node::Not(a) | Node::Exists(a) | Node::ArrayLength(a) => a.height,
             Node::IsNull { value, .. } => value.height,
-            Node::Arithmetic(_, a, b) | Node::Compare(_, a, b) => a.height.max(b.height),
+            Node::Arithmetic(_, a, b) | Node::Compare(_, a, b) | Node::Power(a, b) => a.height.max(b.height),
             Node::In { value, list, .. } => value.height.max(list.height),
             Node::Like { value, pattern } => value.height.max(pattern.height),
             Node::Contains { value, item, .. } => value.height.max(item.height),

@@ -5,6 +5,7 @@
 mod ast;
 mod check;
 mod error;
+mod fold;
 mod lexer;
 mod like;
 mod parser;

@@ -281,6 +281,10 @@ impl Parser {
                 },
             ));
         }
+        if self.symbol(&["**"]).is_some() {
+            let exponent = self.deeper(Parser::unary)?;
+            return Ok(Ast::new(column, Node::Power(Box::new(value), Box::new(exponent))));
+        }
         Ok(value)
     }
 

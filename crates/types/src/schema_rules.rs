@@ -114,7 +114,7 @@ impl Field {
             ))),
             Some(n) if (1..=limits::VARCHAR_BYTES).contains(&(n as i64)) => Ok(()),
             Some(n) => Err(Error::invalid(format!(
-                "the maximum length specified for the field({name}) should be in (0, {}], but got {n} instead",
+                "the maximum length (max_length) specified for the field({name}) should be in (0, {}], but got {n} instead",
                 limits::VARCHAR_BYTES
             ))),
         }
@@ -132,7 +132,7 @@ impl Field {
             }
             if self.nullable {
                 return Err(Error::invalid(format!(
-                    "primary field not support null: field {name}"
+                    "primary field not support null: field {name} cannot be nullable"
                 )));
             }
             if self.default.is_some() {

@@ -26,10 +26,6 @@ impl Placement {
         Placement { ring, names }
     }
 
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
     /// All nodes, in the order in which they are asked for this segment.
     pub fn candidates(&self, segment: SegmentId) -> Vec<&str> {
         if self.names.is_empty() {
@@ -54,7 +50,7 @@ mod tests {
         for id in 0..200 {
             let mut found = placement.candidates(SegmentId(id));
             found.sort_unstable();
-            assert_eq!(found, placement.names().iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(found, placement.names.iter().map(String::as_str).collect::<Vec<_>>());
         }
         assert!(Placement::new(Vec::new()).candidates(SegmentId(1)).is_empty());
     }

@@ -14,6 +14,9 @@ pub fn best_groups(grouping: &Grouping, k: usize, units: &[Arc<Unit>], found: Ve
     let mut out = Vec::new();
     for row in found {
         let key = group_key(&units[row.unit], &grouping.key, row.row);
+        if !grouping.only.is_empty() && !grouping.only.contains(&key) {
+            continue;
+        }
         let groups = sizes.len();
         match sizes.get_mut(&key) {
             Some(size) if *size >= grouping.size => continue,

@@ -5,8 +5,10 @@ use crate::unit::Unit;
 use crate::{Failure, Result};
 use mishards_expr::{Operand, Step};
 use mishards_index::{Bounds, Query, SearchParams, VectorIndex, Vectors, scan};
+use mishards_proto::node::SearchRequest;
 use mishards_types::{Bitmap, Error, FieldId, Metric};
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,20 +35,23 @@ pub struct SearchJob {
 pub struct Grouping {
     pub key: Operand,
     pub size: usize,
+    /// Empty means any group.
+    pub only: HashSet<String>,
 }
 
 impl SearchJob {
     /// The grouping of a request, if it asks for one.
-    pub fn grouping(field: Option<i64>, path: Vec<String>, size: u32, scope: &ReadScope) -> Result<Option<Grouping>> {
-        let Some(field) = field.map(FieldId) else { return Ok(None) };
+    pub fn grouping(request: &SearchRequest, scope: &ReadScope) -> Result<Option<Grouping>> {
+        let Some(field) = request.group_field_id.map(FieldId) else { return Ok(None) };
         let unknown = || Failure::from(Error::field_not_exist(field));
         let data_type = scope.schema.field_by_id(field).ok_or_else(unknown)?.data_type;
-        let key = if path.is_empty() {
+        let key = if request.group_path.is_empty() {
             Operand::Column { field, data_type }
         } else {
-            Operand::Json { field, path: path.into_iter().map(Step::Key).collect() }
+            Operand::Json { field, path: request.group_path.iter().cloned().map(Step::Key).collect() }
         };
-        Ok(Some(Grouping { key, size: size.max(1) as usize }))
+        let only = request.group_keys.iter().cloned().collect();
+        Ok(Some(Grouping { key, size: request.group_size.max(1) as usize, only }))
     }
 
     fn dim(&self) -> usize {

@@ -67,7 +67,9 @@ impl Router {
                 _ => return Err(Error::invalid("a sub-request has no query vectors")),
             };
             let filter = Filter { text: sub.dsl.clone(), values: templates_from_wire(sub.expr_template_values.clone())? };
-            jobs.push(SearchJob::parse(&named, &sub.search_params, placeholder, filter)?);
+            let job = SearchJob::parse(&named, &sub.search_params, placeholder, filter)?;
+            // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
+            jobs.push(SearchJob { offset: 0, ..job });
         }
         if jobs.windows(2).any(|w| w[0].nq != w[1].nq) {
             return Err(Error::invalid("all sub-requests of a hybrid search must have the same nq"));

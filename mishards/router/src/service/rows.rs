@@ -97,13 +97,12 @@ impl Router {
             let deletes = Some(ids_of(keys, strings));
             if count == 0 {
                 let timestamp = mishards_types::Timestamp::from_unix_ms(self.clock.unix_ms()).0;
-                return Ok(MutationResult { status: Some(ok()), i_ds: deletes, acknowledged: true, timestamp, ..Default::default() });
+                return Ok(MutationResult { status: Some(ok()), acknowledged: true, timestamp, ..Default::default() });
             }
-            let write = WriteRequest { deletes: deletes.clone(), delete_partition, resolved_at, ..write };
+            let write = WriteRequest { deletes, delete_partition, resolved_at, ..write };
             if let Some(done) = self.write(write).await? {
                 return Ok(MutationResult {
                     status: Some(ok()),
-                    i_ds: deletes,
                     acknowledged: true,
                     delete_cnt: count,
                     timestamp: done.timestamp,

@@ -64,6 +64,22 @@ impl Router {
     /// The final rows of each query.
     pub(super) async fn search_rows(&self, plan: &ReadPlan, job: &SearchJob) -> Result<Vec<Vec<Row>>, Failure> {
         let request = node_request(job);
+        if job.group.as_ref().is_none_or(|g| g.size == 1) {
+            return self.scatter_search(plan, job, request).await;
+        }
+        // First which groups, by their best rows; then the best rows of just these, on every node.
+        let best = self.scatter_search(plan, job, NodeSearch { group_size: 1, ..request.clone() }).await?;
+        let mut group_keys: Vec<String> = best.into_iter().flatten().filter_map(|row| row.group).collect();
+        group_keys.sort_unstable();
+        group_keys.dedup();
+        if group_keys.is_empty() {
+            return Ok(vec![Vec::new(); job.nq]);
+        }
+        let k = group_keys.len() as u32;
+        self.scatter_search(plan, job, NodeSearch { group_keys, k, ..request }).await
+    }
+
+    async fn scatter_search(&self, plan: &ReadPlan, job: &SearchJob, request: NodeSearch) -> Result<Vec<Vec<Row>>, Failure> {
         let parts = self
             .scatter()
             .run(plan, &plan.segments, true, &move |client, scope| {
@@ -122,6 +138,7 @@ fn node_request(job: &SearchJob) -> NodeSearch {
         group_field_id: job.group.as_ref().map(|g| g.field.0),
         group_path: job.group.as_ref().map_or_else(Vec::new, |g| g.path.clone()),
         group_size: job.group.as_ref().map_or(0, |g| g.size as u32),
+        group_keys: Vec::new(),
     }
 }
 

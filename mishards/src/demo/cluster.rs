@@ -1,0 +1,157 @@
+//! The demo's cluster: four parts in one process, each behind its own port, found by the static plugin.
+
+use super::Client;
+use crate::config;
+use crate::parts::{Base, DeletesOfWriter};
+use crate::{client_server, node_server};
+use mishards_discovery::{Discovery, Member, StaticList};
+use mishards_proto::milvus::milvus_service_client::MilvusServiceClient;
+use mishards_proto::node::*;
+use mishards_router::{Connect, Failure, GrpcNode, NodeClient};
+use mishards_types::{Clock, limits};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What a node did for one search.
+pub type Calls = Arc<Mutex<Vec<Served>>>;
+
+/// A running cluster; ends with the process.
+pub struct DemoCluster {
+    pub address: String,
+    pub clock: Arc<dyn Clock>,
+    calls: Calls,
+}
+
+impl DemoCluster {
+    pub async fn start(dir: &Path) -> Result<DemoCluster, String> {
+        let names = ["writer", "reader-1", "reader-2"];
+        let mut ports = Vec::new();
+        for _ in 0..=names.len() {
+            ports.push(TcpListener::bind("127.0.0.1:0").await.map_err(|e| format!("cannot listen on loopback: {e}"))?);
+        }
+        let address_of = |port: &TcpListener| port.local_addr().map(|a| a.to_string()).map_err(|e| e.to_string());
+        let clients = ports.pop().ok_or("no port")?;
+        let address = address_of(&clients)?;
+        let entries: Vec<String> =
+            names.iter().zip(&ports).map(|(n, p)| Ok(format!("{n}={}", address_of(p)?))).collect::<Result<_, String>>()?;
+        let list = StaticList::parse(&entries).map_err(|e| e.to_string())?;
+        for (name, port) in names.into_iter().zip(ports) {
+            start_node(dir, name, port, list.members()).await?;
+        }
+        let calls = Calls::default();
+        let base = base(dir, "router")?;
+        let router = base.router(Arc::new(list) as Arc<dyn Discovery>, connect_and_note(Arc::clone(&calls)), Some(base.catalog()?))?;
+        let ready = Arc::clone(&router);
+        tokio::spawn(client_server::serve(clients, router, limits::RECV_BYTES, CancellationToken::new()));
+        let started = base.clock.elapsed();
+        while !ready.is_ready() {
+            if base.clock.elapsed().saturating_sub(started) > READY_WITHIN {
+                return Err("the demo's cluster did not become ready".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(DemoCluster { address, clock: base.clock, calls })
+    }
+
+    pub async fn client(&self) -> Result<Client, String> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).map_err(|e| e.to_string())?;
+        let channel = endpoint.connect().await.map_err(|e| format!("cannot connect to the demo's router: {e}"))?;
+        Ok(MilvusServiceClient::new(channel).max_decoding_message_size(limits::SEND_BYTES))
+    }
+
+    /// What nodes did since this was last asked.
+    pub fn calls(&self) -> Vec<Served> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn base(dir: &Path, name: &str) -> Result<Base, String> {
+    let shared = dir.to_string_lossy().into_owned();
+    // Small segments, so that both readers have something to do.
+    let settings = [
+        ("cluster.shared_dir", Some(shared)),
+        ("node.name", Some(name.to_owned())),
+        ("ingest.seal_rows", Some("1250".to_owned())),
+        ("ingest.merge_max_rows", Some("0".to_owned())),
+    ];
+    Ok(Base::new(config::load(None, &settings)?))
+}
+
+async fn start_node(dir: &Path, name: &str, port: TcpListener, members: &[Member]) -> Result<(), String> {
+    let base = base(dir, name)?;
+    let (node, parts) = base.node()?;
+    if name == "writer" {
+        node.become_writer(parts).await.map_err(|e| e.to_string())?;
+    } else {
+        tokio::spawn(node.follow(Arc::new(DeletesOfWriter::new(members, name))));
+    }
+    tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
+    Ok(())
+}
+
+/// Connects over gRPC and notes what each search did where.
+fn connect_and_note(calls: Calls) -> Arc<Connect> {
+    Arc::new(move |member: &Member| {
+        let inner = GrpcNode::new(&member.name, &member.address).ok()?;
+        Some(Arc::new(Noting { inner, calls: Arc::clone(&calls) }) as Arc<dyn NodeClient>)
+    })
+}
+
+struct Noting {
+    inner: GrpcNode,
+    calls: Calls,
+}
+
+type Result<T, E = String> = std::result::Result<T, E>;
+type Answer<T> = std::result::Result<T, Failure>;
+
+#[tonic::async_trait]
+impl NodeClient for Noting {
+    async fn search(&self, request: SearchRequest) -> Answer<RowBatch> {
+        let answer = self.inner.search(request).await?;
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.served.clone());
+        Ok(answer)
+    }
+
+    async fn describe(&self) -> Answer<DescribeResponse> {
+        self.inner.describe().await
+    }
+
+    async fn query(&self, request: QueryRequest) -> Answer<RowBatch> {
+        self.inner.query(request).await
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Answer<FetchResponse> {
+        self.inner.fetch(request).await
+    }
+
+    async fn read_point(&self, request: ReadPointRequest) -> Answer<ReadPointResponse> {
+        self.inner.read_point(request).await
+    }
+
+    async fn write(&self, request: WriteRequest) -> Answer<WriteResponse> {
+        self.inner.write(request).await
+    }
+
+    async fn change(&self, request: ChangeRequest) -> Answer<ChangeResponse> {
+        self.inner.change(request).await
+    }
+
+    async fn flush(&self, request: FlushRequest) -> Answer<FlushResponse> {
+        self.inner.flush(request).await
+    }
+
+    async fn growing(&self, request: GrowingRequest) -> Answer<GrowingResponse> {
+        self.inner.growing(request).await
+    }
+
+    async fn watch_catalog(&self) -> Answer<futures_util::stream::BoxStream<'static, Answer<CatalogUpdate>>> {
+        self.inner.watch_catalog().await
+    }
+}
