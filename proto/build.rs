@@ -52,10 +52,7 @@ fn proto_files(dir: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(found)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a build product, not a file of the store"
-)]
+#[expect(clippy::disallowed_methods, reason = "a build product, not a file of the store")]
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     fs::write(path, bytes)
 }

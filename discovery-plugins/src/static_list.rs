@@ -23,7 +23,10 @@ impl StaticList {
             let valid = !name.is_empty() && !host.is_empty() && port.parse::<u16>().is_ok();
             valid.then(|| Member { name: name.to_owned(), address: address.to_owned() })
         };
-        let members = entries.iter().map(|e| member(e).ok_or_else(|| BadMember(e.clone()))).collect::<Result<_, _>>()?;
+        let members = entries
+            .iter()
+            .map(|e| member(e).ok_or_else(|| BadMember(e.clone())))
+            .collect::<Result<_, _>>()?;
         Ok(StaticList { members })
     }
 

@@ -16,7 +16,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Everything in one process, on one data directory
-    #[command(after_help = "Every setting of `mishards config` can be given in FILE or as MISHARDS__SECTION__KEY.")]
+    #[command(
+        after_help = "Every setting of `mishards config` can be given in FILE or as MISHARDS__SECTION__KEY."
+    )]
     Standalone {
         /// Directory for all data; made when it is not there [default: ./mishards-data]
         #[arg(long, value_name = "DIR")]

@@ -15,7 +15,12 @@ use tonic::service::Routes;
 const HTTP2_PING: Duration = Duration::from_secs(30);
 
 /// Serves until the token is cancelled and the running requests have ended.
-pub async fn serve(listener: TcpListener, router: Arc<Router>, max_request: usize, stop: CancellationToken) -> Result<(), String> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Arc<Router>,
+    max_request: usize,
+    stop: CancellationToken,
+) -> Result<(), String> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MilvusServiceServer<MilvusAdapter>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -47,11 +52,14 @@ pub async fn serve(listener: TcpListener, router: Arc<Router>, max_request: usiz
 async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) -> axum::response::Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
-    let code = response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let code =
+        response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let status = match code.as_str() {
         "12" => refuse_unknown_rpc(&path),
         // OUT_OF_RANGE from the decoder means larger than the limit, INTERNAL that it could not be decoded.
-        "11" => tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows"),
+        "11" => {
+            tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows")
+        }
         "13" => tonic::Status::invalid_argument("the message cannot be decoded"),
         _ => return response,
     };

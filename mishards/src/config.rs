@@ -12,9 +12,17 @@ const KEYS: [(&str, &str, &str); 27] = [
     ("cluster.id", "mishards", "name of the cluster; all nodes and the catalog must agree"),
     ("cluster.shared_dir", "./mishards-data", "directory that all nodes see: segments and log"),
     ("cluster.catalog", "", "sqlite:PATH; empty means sqlite:catalog.db in the shared directory"),
-    ("server.listen", "127.0.0.1:19530", "address for clients (router, standalone) or for the node API (node)"),
+    (
+        "server.listen",
+        "127.0.0.1:19530",
+        "address for clients (router, standalone) or for the node API (node)",
+    ),
     ("server.ops_listen", "127.0.0.1:9091", "address for /healthz, /readyz and /metrics"),
-    ("server.drain_seconds", "10", "longest time that running requests get when the process is asked to stop"),
+    (
+        "server.drain_seconds",
+        "10",
+        "longest time that running requests get when the process is asked to stop",
+    ),
     ("node.name", "node", "identity of a node: unique and the same after a restart"),
     ("node.search_threads", "0", "threads that search; 0 means one per core"),
     ("node.catch_up_ms", "50", "how long a sub-query waits for a delete before the next node is tried"),
@@ -24,12 +32,24 @@ const KEYS: [(&str, &str, &str); 27] = [
     ("ingest.seal_rows", "1000000", "rows at which a growing segment is written out"),
     ("ingest.seal_bytes", "536870912", "bytes at which a growing segment is written out"),
     ("ingest.seal_age_seconds", "600", "age at which a growing segment is written out"),
-    ("ingest.growing_limit_bytes", "0", "growing rows and deletes together before writes are refused; 0 means 25 % of memory"),
+    (
+        "ingest.growing_limit_bytes",
+        "0",
+        "growing rows and deletes together before writes are refused; 0 means 25 % of memory",
+    ),
     ("ingest.delta_max_deletes", "100000", "pending deletes of a collection before they are published"),
     ("ingest.merge_max_rows", "4000000", "largest segment that a merge makes, in rows"),
     ("ingest.merge_max_bytes", "1073741824", "largest segment that a merge makes, in bytes"),
-    ("ingest.background_threads", "0", "threads for index builds and merges, at low priority; 0 means one per core"),
-    ("retention.window_seconds", "600", "how long removed files, old snapshots and covered log files are kept"),
+    (
+        "ingest.background_threads",
+        "0",
+        "threads for index builds and merges, at low priority; 0 means one per core",
+    ),
+    (
+        "retention.window_seconds",
+        "600",
+        "how long removed files, old snapshots and covered log files are kept",
+    ),
     ("log.file_bytes", "268435456", "size at which the write-ahead log goes on in another file"),
     ("log.format", "text", "log lines: text or json"),
     ("log.level", "info,hnsw_rs=warn", "log filter: error, warn, info, debug, or target=level pairs"),
@@ -50,10 +70,13 @@ pub struct Config {
 
 /// Reads the settings. Later sources win: defaults, file, environment, flags.
 pub fn load(file: Option<&Path>, flags: &[(&str, Option<String>)]) -> Result<Config, String> {
-    let defaults = KEYS.iter().map(|(key, value, _)| (*key, Setting { value: (*value).to_owned(), source: "default".to_owned() }));
+    let defaults = KEYS
+        .iter()
+        .map(|(key, value, _)| (*key, Setting { value: (*value).to_owned(), source: "default".to_owned() }));
     let mut config = Config { settings: defaults.collect() };
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         let table: toml::Table = text.parse().map_err(|e| format!("{}: {e}", path.display()))?;
         for (section, value) in table {
             let toml::Value::Table(keys) = value else {
@@ -93,7 +116,10 @@ impl Config {
                 *setting = Setting { value, source: source.to_owned() };
                 Ok(())
             }
-            None => Err(format!("{source}: unknown setting {key}; did you mean {}? `mishards config` lists all", nearest(key))),
+            None => Err(format!(
+                "{source}: unknown setting {key}; did you mean {}? `mishards config` lists all",
+                nearest(key)
+            )),
         }
     }
 
@@ -176,7 +202,8 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let config = with_file("[server]\nlisten = \"x:1\"\nops_listen = \"y:2\"\n[ingest]\nseal_rows = 7\n").unwrap();
+        let config =
+            with_file("[server]\nlisten = \"x:1\"\nops_listen = \"y:2\"\n[ingest]\nseal_rows = 7\n").unwrap();
         assert_eq!(config.text("server.listen"), "1.2.3.4:5");
         assert_eq!(config.text("server.ops_listen"), "y:2");
         assert_eq!(config.number("ingest.seal_rows"), Ok(7));
@@ -186,7 +213,10 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest() {
         let error = with_file("[ingest]\nseal_row = 7\n").err().unwrap();
-        assert!(error.contains("ingest.seal_row") && error.contains("did you mean ingest.seal_rows"), "{error}");
+        assert!(
+            error.contains("ingest.seal_row") && error.contains("did you mean ingest.seal_rows"),
+            "{error}"
+        );
         assert!(with_file("seal = 7\n").err().unwrap().contains("must be a section"));
         assert!(with_file("[ingest\n").is_err());
     }

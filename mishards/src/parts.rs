@@ -8,7 +8,9 @@ use mishards_catalog::{Catalog, Sqlite};
 use mishards_discovery::{Discovery, Member, StaticList};
 use mishards_node::{DeleteSource, IngestOptions, Node, NodeOptions, NodeParts, Pools, WriterParts};
 use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
-use mishards_router::{CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology};
+use mishards_router::{
+    CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology,
+};
 use mishards_storage::{DirLock, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
@@ -33,7 +35,12 @@ pub struct Base {
 
 impl Base {
     pub fn new(config: Config) -> Base {
-        Base { config, clock: Arc::new(SystemClock::new()), entropy: Arc::new(SystemEntropy), registry: Registry::new() }
+        Base {
+            config,
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+            registry: Registry::new(),
+        }
     }
 
     pub fn shared_dir(&self) -> &Path {
@@ -65,7 +72,10 @@ impl Base {
         };
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !LocalDir::open(parent).map_err(text)?.is_local() {
-            return Err(format!("{} is on a network file system: SQLite is for one host; its locks do not hold there", path.display()));
+            return Err(format!(
+                "{} is on a network file system: SQLite is for one host; its locks do not hold there",
+                path.display()
+            ));
         }
         Ok(Arc::new(Sqlite::open(&path).map_err(text)?))
     }
@@ -129,7 +139,12 @@ impl Base {
     }
 
     /// A router over nodes that discovery finds.
-    pub fn router(&self, discovery: Arc<dyn Discovery>, connect: Arc<Connect>, catalog: Option<Arc<dyn Catalog>>) -> Result<Arc<Router>, String> {
+    pub fn router(
+        &self,
+        discovery: Arc<dyn Discovery>,
+        connect: Arc<Connect>,
+        catalog: Option<Arc<dyn Catalog>>,
+    ) -> Result<Arc<Router>, String> {
         let topology = Topology::new(self.config.text("cluster.id").to_owned());
         let view = CatalogView::new();
         tokio::spawn(Arc::clone(&topology).run(discovery, connect));
@@ -146,7 +161,9 @@ impl Base {
     /// The discovery plugin of the settings.
     pub fn discovery(&self) -> Result<Arc<StaticList>, String> {
         match self.config.text("discovery.plugin") {
-            "static" => StaticList::parse(&self.config.list("discovery.static_nodes")).map(Arc::new).map_err(text),
+            "static" => {
+                StaticList::parse(&self.config.list("discovery.static_nodes")).map(Arc::new).map_err(text)
+            }
             other => Err(format!("discovery.plugin {other:?} is not known; this version has: static")),
         }
     }
@@ -167,7 +184,9 @@ pub fn connect_grpc() -> Arc<Connect> {
 pub fn connect_local(name: &str, node: Node) -> (Arc<dyn Discovery>, Arc<Connect>) {
     let list = StaticList::parse(&[format!("{name}=local:1")]).unwrap_or_else(|e| unreachable!("{e}"));
     let name = name.to_owned();
-    let connect = move |_: &Member| Some(Arc::new(LocalNode { name: name.clone(), node: node.clone() }) as Arc<dyn NodeClient>);
+    let connect = move |_: &Member| {
+        Some(Arc::new(LocalNode { name: name.clone(), node: node.clone() }) as Arc<dyn NodeClient>)
+    };
     (Arc::new(list), Arc::new(connect))
 }
 
@@ -186,7 +205,9 @@ impl DeletesOfWriter {
 
 #[tonic::async_trait]
 impl DeleteSource for DeletesOfWriter {
-    async fn watch_deletes(&self) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
+    async fn watch_deletes(
+        &self,
+    ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
         let mut last = tonic::Status::unavailable("discovery names no other node");
         for member in &self.members {
             match member.client().watch_deletes(WatchDeletesRequest { epoch: 0 }).await {

@@ -59,7 +59,8 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let (node, parts) = base.node()?;
     let serving = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (is_serving, draining) = (Arc::clone(&serving), stop.clone());
-    let ready = Arc::new(move || is_serving.load(std::sync::atomic::Ordering::Relaxed) && !draining.is_cancelled());
+    let ready =
+        Arc::new(move || is_serving.load(std::sync::atomic::Ordering::Relaxed) && !draining.is_cancelled());
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
     let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
     serving.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging to standard error.
 pub fn start(config: &Config) -> Result<(), String> {
     let level = config.text("log.level");
-    let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level {level:?} is no log filter: {e}"))?;
+    let filter =
+        EnvFilter::try_new(level).map_err(|e| format!("log.level {level:?} is no log filter: {e}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.text("log.format") {
         "json" => lines.json().flatten_event(true).try_init(),

@@ -111,7 +111,9 @@ impl Deletes {
     /// of them have been dropped already.
     pub fn since(&self, collection: CollectionId, after: Sequence) -> Option<(Vec<Arc<Delete>>, Sequence)> {
         let state = self.lock();
-        let Some(entry) = state.collections.get(&collection) else { return Some((Vec::new(), state.applied)) };
+        let Some(entry) = state.collections.get(&collection) else {
+            return Some((Vec::new(), state.applied));
+        };
         if entry.floor > after {
             return None;
         }

@@ -48,7 +48,10 @@ impl Failure {
     }
 
     pub fn unreadable(what: impl std::fmt::Display) -> Failure {
-        Failure::new(Kind::Unreadable, UserError::new(Code::INTEGRITY, format!("{what}: data integrity check failed")))
+        Failure::new(
+            Kind::Unreadable,
+            UserError::new(Code::INTEGRITY, format!("{what}: data integrity check failed")),
+        )
     }
 
     pub fn internal(what: impl std::fmt::Display) -> Failure {
@@ -124,7 +127,11 @@ impl From<Failure> for tonic::Status {
             Kind::SchemaChanged => (tonic::Code::Aborted, W::SchemaChanged),
             Kind::Unreadable => (tonic::Code::DataLoss, W::Unreadable),
         };
-        let details = wire::Failure { kind: kind.into(), code: failure.error.code.0, message: failure.error.message.clone() };
+        let details = wire::Failure {
+            kind: kind.into(),
+            code: failure.error.code.0,
+            message: failure.error.message.clone(),
+        };
         tonic::Status::with_details(code, failure.error.message, details.encode_to_vec().into())
     }
 }

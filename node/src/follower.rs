@@ -16,7 +16,9 @@ const RETRY: Duration = Duration::from_millis(200);
 #[tonic::async_trait]
 pub trait DeleteSource: Send + Sync + 'static {
     /// Opens the stream from its start.
-    async fn watch_deletes(&self) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status>;
+    async fn watch_deletes(
+        &self,
+    ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status>;
 }
 
 /// Follows until the task is dropped; connects again whenever the stream ends.

@@ -6,6 +6,7 @@ mod deletes;
 mod error;
 mod filter;
 mod follower;
+mod grpc;
 mod metrics;
 mod options;
 mod pools;

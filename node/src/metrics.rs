@@ -36,14 +36,26 @@ impl Metrics {
         Ok(Metrics {
             search_seconds: histogram("mishards_node_search_seconds", "Time of a sub-query's search")?,
             query_seconds: histogram("mishards_node_query_seconds", "Time of a sub-query's filter query")?,
-            log_sync_seconds: histogram("mishards_node_log_sync_seconds", "Time to make a log group durable")?,
+            log_sync_seconds: histogram(
+                "mishards_node_log_sync_seconds",
+                "Time to make a log group durable",
+            )?,
             rows_written_total: counter("mishards_node_rows_written_total", "Rows acknowledged")?,
             growing_rows: gauge("mishards_node_growing_rows", "Rows that are not in files yet")?,
             growing_bytes: gauge("mishards_node_growing_bytes", "Memory of the growing rows")?,
-            segments_flushed_total: counter("mishards_node_segments_flushed_total", "Segments written from growing rows")?,
-            segments_merged_total: counter("mishards_node_segments_merged_total", "Segments that merges replaced")?,
+            segments_flushed_total: counter(
+                "mishards_node_segments_flushed_total",
+                "Segments written from growing rows",
+            )?,
+            segments_merged_total: counter(
+                "mishards_node_segments_merged_total",
+                "Segments that merges replaced",
+            )?,
             indexes_built_total: counter("mishards_node_indexes_built_total", "Index files built")?,
-            files_removed_total: counter("mishards_node_files_removed_total", "Files unlinked after their window")?,
+            files_removed_total: counter(
+                "mishards_node_files_removed_total",
+                "Files unlinked after their window",
+            )?,
             open_segments: gauge("mishards_node_open_segments", "Segments held open")?,
         })
     }

@@ -24,7 +24,11 @@ impl Pools {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .thread_name(move |i| format!("{name}-{i}"))
-                .start_handler(move |_| if nice { lower_priority() })
+                .start_handler(move |_| {
+                    if nice {
+                        lower_priority()
+                    }
+                })
                 .panic_handler(|_| tracing::error!("a worker thread panicked"))
                 .build()
                 .map(Arc::new)
@@ -38,23 +42,37 @@ impl Pools {
     }
 
     /// Runs `work` on the search pool; inside, rayon's iterators use that pool.
-    pub async fn search<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn search<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         run(&self.search, work).await
     }
 
     /// Runs `work` on the background pool.
-    pub async fn background<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         run(&self.background, work).await
     }
 
     /// Runs `work`, which may block on files.
-    pub async fn io<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn io<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let _permit = self.io.acquire().await.map_err(|e| Failure::internal(e.to_string()))?;
-        tokio::task::spawn_blocking(work).await.map_err(|e| Failure::internal(format!("an I/O task failed: {e}")))?
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Failure::internal(format!("an I/O task failed: {e}")))?
     }
 }
 
-async fn run<T: Send + 'static>(pool: &rayon::ThreadPool, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn run<T: Send + 'static>(
+    pool: &rayon::ThreadPool,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (send, receive) = oneshot::channel();
     pool.spawn(move || drop(send.send(work())));
     receive.await.map_err(|_| Failure::internal("a worker thread panicked"))?

@@ -81,7 +81,10 @@ impl SegmentCache {
             let open = self.load(segment, schema, files)?;
             slot.open = Some(Open { used: self.clock.elapsed(), ..open });
         }
-        slot.open.as_ref().map(|open| Arc::clone(&open.unit)).ok_or_else(|| Failure::internal("a segment was not opened"))
+        slot.open
+            .as_ref()
+            .map(|open| Arc::clone(&open.unit))
+            .ok_or_else(|| Failure::internal("a segment was not opened"))
     }
 
     /// Number of segments held open.
@@ -166,7 +169,10 @@ impl SegmentCache {
             } else {
                 let inverted = InvertedIndex::open(payload).map_err(invalid)?;
                 if inverted.rows() != unit.rows.len() {
-                    return Err(Failure::unreadable(format!("{}: it does not belong to these rows", index.file.path)));
+                    return Err(Failure::unreadable(format!(
+                        "{}: it does not belong to these rows",
+                        index.file.path
+                    )));
                 }
                 unit.inverted.insert(index.field, Arc::new(inverted));
             }
@@ -186,7 +192,10 @@ impl SegmentCache {
         }
         let from_files = open.applied.max(deltas.through);
         let Some((newer, through)) = self.deletes.since(segment.collection, from_files) else {
-            return Err(Failure::too_old(format!("deletes after {from_files} of collection {} are in newer files", segment.collection)));
+            return Err(Failure::too_old(format!(
+                "deletes after {from_files} of collection {} are in newer files",
+                segment.collection
+            )));
         };
         newer.iter().for_each(|delete| hide(&open.unit, segment, delete, &mut found));
         if !found.is_empty() {
@@ -203,13 +212,18 @@ impl SegmentCache {
             return Ok(Arc::clone(known));
         }
         let bytes = self.storage.read(&file.file.path)?;
-        let decoded = Arc::new(decode_delta(&file.file.path, bytes).map_err(|e| Failure::unreadable(e))?);
+        let decoded = Arc::new(decode_delta(&file.file.path, bytes).map_err(Failure::unreadable)?);
         lock(&self.deltas).insert(file.file.path.clone(), Arc::clone(&decoded));
         Ok(decoded)
     }
 
     /// The unit and the sequence up to which deletes are applied to it, for folding.
-    pub fn folded(&self, segment: &Segment, schema: &Arc<Schema>, deltas: &Deltas) -> Result<(Arc<Unit>, Sequence)> {
+    pub fn folded(
+        &self,
+        segment: &Segment,
+        schema: &Arc<Schema>,
+        deltas: &Deltas,
+    ) -> Result<(Arc<Unit>, Sequence)> {
         let unit = self.open(segment, schema, deltas)?;
         let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
         let slot = lock(&slot);

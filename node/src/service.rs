@@ -1,4 +1,4 @@
-//! The node's API over gRPC: decodes, calls, encodes. The same type serves routers in the same process.
+//! What a node does with a request: opens what it is about, runs it on the right threads, and describes the answer.
 
 use crate::columns::keys_to_wire;
 use crate::deletes::Deletes;
@@ -7,17 +7,14 @@ use crate::segment_cache::{Deltas, SegmentCache};
 use crate::unit::Unit;
 use crate::{Failure, Metrics, NodeOptions, Pools, Result, Writer};
 use arc_swap::ArcSwapOption;
-use futures_util::stream::BoxStream;
 use mishards_catalog::{Command, DeltaFile, Segment};
 use mishards_index::Bounds;
-use mishards_proto::node::node_server;
 use mishards_proto::node::*;
 use mishards_storage::Storage;
 use mishards_types::{Clock, CollectionId, Error, FieldId, Metric, SegmentId, Sequence};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tonic::{Request, Response, Status};
 
 /// The version of this API that we speak.
 pub const API_VERSION: u32 = 1;
@@ -50,14 +47,26 @@ struct Inner {
 impl Node {
     pub fn new(parts: NodeParts) -> Node {
         let deletes = Arc::new(Deletes::default());
-        let cache = Arc::new(SegmentCache::new(parts.storage, Arc::clone(&deletes), Arc::clone(&parts.clock)));
+        let cache =
+            Arc::new(SegmentCache::new(parts.storage, Arc::clone(&deletes), Arc::clone(&parts.clock)));
         let NodeParts { options, clock, pools, metrics, .. } = parts;
-        Node { inner: Arc::new(Inner { options, clock, pools, metrics, deletes, cache, writer: ArcSwapOption::empty() }) }
+        Node {
+            inner: Arc::new(Inner {
+                options,
+                clock,
+                pools,
+                metrics,
+                deletes,
+                cache,
+                writer: ArcSwapOption::empty(),
+            }),
+        }
     }
 
     /// Takes over as the writer and serves writes from then on.
     pub async fn become_writer(&self, parts: crate::WriterParts) -> Result<Arc<Writer>> {
-        let writer = Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await?;
+        let writer =
+            Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await?;
         self.inner.writer.store(Some(Arc::clone(&writer)));
         Ok(writer)
     }
@@ -67,18 +76,35 @@ impl Node {
         crate::follow_deletes(source, Arc::clone(&self.inner.deletes))
     }
 
-    fn writer(&self) -> Result<Arc<Writer>> {
+    pub(crate) fn writer(&self) -> Result<Arc<Writer>> {
         let writer = self.inner.writer.load_full().filter(|w| !w.has_ended());
         writer.ok_or_else(|| Failure::not_writer(format!("node {} is read-only", self.inner.options.name)))
+    }
+
+    pub(crate) fn run_describe(&self) -> DescribeResponse {
+        let writer = self.inner.writer.load_full().filter(|w| !w.has_ended());
+        DescribeResponse {
+            cluster_id: self.inner.options.cluster_id.clone(),
+            name: self.inner.options.name.clone(),
+            writable: writer.is_some(),
+            api_min: API_VERSION,
+            api_max: API_VERSION,
+            epoch: writer.map_or(0, |w| w.log_id().epoch.0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 
     /// Opens everything that a scope is about, with every delete that it needs applied.
     async fn units(&self, scope: &Arc<ReadScope>) -> Result<Vec<Arc<Unit>>> {
         let inner = &self.inner;
         let needed = scope.delete_sequence;
-        if needed > scope.deltas_through && !inner.deletes.wait_for(needed, inner.options.catch_up_wait).await {
+        if needed > scope.deltas_through && !inner.deletes.wait_for(needed, inner.options.catch_up_wait).await
+        {
             let applied = inner.deletes.applied();
-            return Err(Failure::not_caught_up(format!("node {} has applied {applied} of {needed}", inner.options.name)));
+            return Err(Failure::not_caught_up(format!(
+                "node {} has applied {applied} of {needed}",
+                inner.options.name
+            )));
         }
         let (mut segments, mut deltas, mut through) = (Vec::new(), Vec::new(), scope.deltas_through);
         let mut growing = Vec::new();
@@ -109,17 +135,29 @@ impl Node {
 
     /// Every row that is not in V: growing rows, and segments written from growing rows after V.
     #[expect(clippy::type_complexity, reason = "four plain lists, used once")]
-    fn not_in(&self, scope: &ReadScope) -> Result<(Vec<Arc<Unit>>, Vec<Arc<Segment>>, Vec<DeltaFile>, Sequence)> {
+    fn not_in(
+        &self,
+        scope: &ReadScope,
+    ) -> Result<(Vec<Arc<Unit>>, Vec<Arc<Segment>>, Vec<DeltaFile>, Sequence)> {
         let view = self.writer()?.view();
         let snapshot = &view.snapshot;
-        if scope.version.commit_seq > snapshot.version.commit_seq || view.applied_timestamp < scope.timestamp {
-            return Err(Failure::not_caught_up(format!("V {} or T {} is not here yet", scope.version, scope.timestamp)));
+        if scope.version.commit_seq > snapshot.version.commit_seq || view.applied_timestamp < scope.timestamp
+        {
+            return Err(Failure::not_caught_up(format!(
+                "V {} or T {} is not here yet",
+                scope.version, scope.timestamp
+            )));
         }
         if !snapshot.knows(scope.version) {
-            return Err(Failure::too_old(format!("V {} is not in the history up to {}", scope.version, snapshot.version)));
+            return Err(Failure::too_old(format!(
+                "V {} is not in the history up to {}",
+                scope.version, snapshot.version
+            )));
         }
-        let wanted = |s: &Arc<Segment>| scope.partitions.is_empty() || scope.partitions.contains(&s.partition);
-        let segments = snapshot.flushed_since(scope.version, scope.collection).into_iter().filter(wanted).collect();
+        let wanted =
+            |s: &Arc<Segment>| scope.partitions.is_empty() || scope.partitions.contains(&s.partition);
+        let segments =
+            snapshot.flushed_since(scope.version, scope.collection).into_iter().filter(wanted).collect();
         let growing = view.growing_units(scope.collection, &scope.partitions);
         let deltas = snapshot.deltas_of(scope.collection).map(|d| (**d).clone()).collect();
         let through = snapshot.collection(scope.collection).map_or(Sequence(0), |c| c.deltas_through);
@@ -130,13 +168,13 @@ impl Node {
         Served {
             node: self.inner.options.name.clone(),
             micros: self.inner.clock.elapsed().saturating_sub(started).as_micros() as u64,
-            segments: scope.segments.len() as u32,
+            segments: scope.segments.iter().map(|s| s.id.0).collect(),
             rows_scanned: units.iter().map(|u| u.rows.len() as u64).sum(),
             growing: scope.growing,
         }
     }
 
-    async fn run_search(&self, request: SearchRequest) -> Result<RowBatch> {
+    pub(crate) async fn run_search(&self, request: SearchRequest) -> Result<RowBatch> {
         let _timer = self.inner.metrics.search_seconds.start_timer();
         let started = self.inner.clock.elapsed();
         let job = search_job(request)?;
@@ -162,33 +200,38 @@ impl Node {
         Ok(batch)
     }
 
-    async fn run_query(&self, request: QueryRequest) -> Result<RowBatch> {
+    pub(crate) async fn run_query(&self, request: QueryRequest) -> Result<RowBatch> {
         let _timer = self.inner.metrics.query_seconds.start_timer();
         let started = self.inner.clock.elapsed();
         let scope = Arc::new(ReadScope::decode(request.scope)?);
         let units = self.units(&scope).await?;
         let (job_scope, job_units) = (Arc::clone(&scope), units.clone());
         let limit = request.limit as usize;
-        let (found, count) =
-            self.inner.pools.search(move || Ok(query_units(&job_scope, &job_units, limit, request.count))).await?;
+        let (found, count) = self
+            .inner
+            .pools
+            .search(move || Ok(query_units(&job_scope, &job_units, limit, request.count)))
+            .await?;
         let mut batch = RowBatch { count, lens: vec![found.len() as u32], ..Default::default() };
         batch.served = Some(self.served(started, &scope, &units));
         add_rows(&mut batch, found, &units);
         Ok(batch)
     }
 
-    async fn run_fetch(&self, mut request: FetchRequest) -> Result<FetchResponse> {
+    pub(crate) async fn run_fetch(&self, mut request: FetchRequest) -> Result<FetchResponse> {
         let scope = Arc::new(ReadScope::decode(request.scope.take())?);
         let units = self.units(&scope).await?;
         let columns = self.inner.pools.search(move || fetch_columns(request, &units)).await?;
         Ok(FetchResponse { columns })
     }
 
-    async fn run_read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
+    pub(crate) async fn run_read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
         let writer = self.writer()?;
         let view = writer.view();
-        let database =
-            view.snapshot.database(&request.database).ok_or_else(|| Error::database_not_found(&request.database))?;
+        let database = view
+            .snapshot
+            .database(&request.database)
+            .ok_or_else(|| Error::database_not_found(&request.database))?;
         let collection = view
             .snapshot
             .resolve(database.id, &request.collection)
@@ -205,7 +248,7 @@ impl Node {
         })
     }
 
-    async fn run_change(&self, request: ChangeRequest) -> Result<ChangeResponse> {
+    pub(crate) async fn run_change(&self, request: ChangeRequest) -> Result<ChangeResponse> {
         let command: Command = serde_json::from_slice(&request.command)
             .map_err(|e| Failure::internal(format!("the command cannot be read: {e}")))?;
         let (version, logged) = self.writer()?.change(&command).await?;
@@ -213,16 +256,20 @@ impl Node {
         Ok(ChangeResponse { version: Some(version), timestamp: logged.timestamp.0 })
     }
 
-    async fn run_flush(&self, request: FlushRequest) -> Result<FlushResponse> {
+    pub(crate) async fn run_flush(&self, request: FlushRequest) -> Result<FlushResponse> {
         let writer = self.writer()?;
         let timestamp = writer.view().applied_timestamp.0;
         let ids: Vec<CollectionId> = request.collection_ids.into_iter().map(CollectionId).collect();
         let flushed = writer.flush(&ids, request.wait).await?;
         let v = writer.view().snapshot.version;
-        Ok(FlushResponse { version: Some(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }), timestamp, flushed })
+        Ok(FlushResponse {
+            version: Some(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }),
+            timestamp,
+            flushed,
+        })
     }
 
-    fn run_growing(&self, request: GrowingRequest) -> Result<GrowingResponse> {
+    pub(crate) fn run_growing(&self, request: GrowingRequest) -> Result<GrowingResponse> {
         let view = self.writer()?.view();
         let mut partitions: BTreeMap<i64, GrowingPartition> = BTreeMap::new();
         for (id, list) in &view.growing {
@@ -255,7 +302,7 @@ fn search_job(request: SearchRequest) -> Result<SearchJob> {
     let scope = ReadScope::decode(request.scope.take())?;
     let metric = Metric::parse(&request.metric)?;
     let nq = request.nq as usize;
-    if nq == 0 || request.vectors.len() % nq != 0 {
+    if nq == 0 || !request.vectors.len().is_multiple_of(nq) {
         return Err(Failure::internal("the query vectors do not divide by nq"));
     }
     let group = SearchJob::grouping(&request, &scope)?;
@@ -286,80 +333,4 @@ fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>]) {
         batch.scores.push(row.distance);
     }
     batch.keys = Some(keys_to_wire(found.into_iter().map(|row| row.key)));
-}
-
-#[tonic::async_trait]
-impl node_server::Node for Node {
-    async fn describe(&self, _: Request<DescribeRequest>) -> std::result::Result<Response<DescribeResponse>, Status> {
-        let writer = self.inner.writer.load_full().filter(|w| !w.has_ended());
-        Ok(Response::new(DescribeResponse {
-            cluster_id: self.inner.options.cluster_id.clone(),
-            name: self.inner.options.name.clone(),
-            writable: writer.is_some(),
-            api_min: API_VERSION,
-            api_max: API_VERSION,
-            epoch: writer.map_or(0, |w| w.log_id().epoch.0),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }))
-    }
-
-    async fn search(&self, request: Request<SearchRequest>) -> std::result::Result<Response<RowBatch>, Status> {
-        Ok(Response::new(self.run_search(request.into_inner()).await?))
-    }
-
-    async fn query(&self, request: Request<QueryRequest>) -> std::result::Result<Response<RowBatch>, Status> {
-        Ok(Response::new(self.run_query(request.into_inner()).await?))
-    }
-
-    async fn fetch(&self, request: Request<FetchRequest>) -> std::result::Result<Response<FetchResponse>, Status> {
-        Ok(Response::new(self.run_fetch(request.into_inner()).await?))
-    }
-
-    async fn read_point(
-        &self,
-        request: Request<ReadPointRequest>,
-    ) -> std::result::Result<Response<ReadPointResponse>, Status> {
-        Ok(Response::new(self.run_read_point(request.into_inner()).await?))
-    }
-
-    async fn write(&self, request: Request<WriteRequest>) -> std::result::Result<Response<WriteResponse>, Status> {
-        // In a task of its own: a caller that goes away must not leave a write half prepared.
-        let writer = self.writer()?;
-        let task = tokio::spawn(async move { writer.write(request.into_inner()).await });
-        let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
-        Ok(Response::new(done?))
-    }
-
-    async fn change(&self, request: Request<ChangeRequest>) -> std::result::Result<Response<ChangeResponse>, Status> {
-        let node = self.clone();
-        let task = tokio::spawn(async move { node.run_change(request.into_inner()).await });
-        let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
-        Ok(Response::new(done?))
-    }
-
-    async fn flush(&self, request: Request<FlushRequest>) -> std::result::Result<Response<FlushResponse>, Status> {
-        Ok(Response::new(self.run_flush(request.into_inner()).await?))
-    }
-
-    async fn growing(&self, request: Request<GrowingRequest>) -> std::result::Result<Response<GrowingResponse>, Status> {
-        Ok(Response::new(self.run_growing(request.into_inner())?))
-    }
-
-    type WatchCatalogStream = BoxStream<'static, std::result::Result<CatalogUpdate, Status>>;
-
-    async fn watch_catalog(
-        &self,
-        _: Request<WatchCatalogRequest>,
-    ) -> std::result::Result<Response<Self::WatchCatalogStream>, Status> {
-        Ok(Response::new(self.writer()?.watch_catalog()))
-    }
-
-    type WatchDeletesStream = BoxStream<'static, std::result::Result<DeletesUpdate, Status>>;
-
-    async fn watch_deletes(
-        &self,
-        _: Request<WatchDeletesRequest>,
-    ) -> std::result::Result<Response<Self::WatchDeletesStream>, Status> {
-        Ok(Response::new(self.writer()?.watch_deletes()))
-    }
 }

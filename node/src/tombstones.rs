@@ -72,7 +72,9 @@ mod tests {
     fn rows_and_deletes_above_t_do_not_exist() {
         let timestamps = [10, 20, 30];
         let t = Tombstones::none(3).with([tombstone(0, 15), tombstone(1, 40)]);
-        let at = |ts: u64| t.visible(Timestamp(ts), &timestamps, Timestamp(30)).map(|b| b.iter().collect::<Vec<_>>());
+        let at = |ts: u64| {
+            t.visible(Timestamp(ts), &timestamps, Timestamp(30)).map(|b| b.iter().collect::<Vec<_>>())
+        };
         assert_eq!(at(12), Some(vec![0]));
         assert_eq!(at(15), Some(vec![]));
         assert_eq!(at(30), Some(vec![1, 2]));

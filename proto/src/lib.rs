@@ -46,10 +46,7 @@ pub const MILVUS_SERVICE: &str = "milvus.proto.milvus.MilvusService";
 
 /// Names of all calls of the public service, also of those this project does not serve.
 pub fn milvus_rpcs() -> impl Iterator<Item = &'static str> {
-    include_str!("../facts/milvus-rpcs.tsv")
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split('\t').next())
+    include_str!("../facts/milvus-rpcs.tsv").lines().skip(1).filter_map(|line| line.split('\t').next())
 }
 
 /// Whether the public service has a call of this name, served here or not.

@@ -35,11 +35,7 @@ fn declared(set: &FileDescriptorSet) -> Facts {
     for file in set.file.iter().filter(|f| f.package().starts_with("milvus.")) {
         assert_eq!(file.syntax(), "proto3", "{}", file.name());
         for message in &file.message_type {
-            declared_message(
-                &format!("{}.{}", file.package(), message.name()),
-                message,
-                &mut facts,
-            );
+            declared_message(&format!("{}.{}", file.package(), message.name()), message, &mut facts);
         }
         for list in &file.enum_type {
             declared_enum(&format!("{}.{}", file.package(), list.name()), list, &mut facts);
@@ -72,10 +68,7 @@ fn declared_message(owner: &str, message: &DescriptorProto, facts: &mut Facts) {
                 && field.type_name().ends_with(&format!(".{}", n.name()))
         });
         let (label, kind) = match entry {
-            Some(entry) => (
-                "map",
-                format!("map<{},{}>", type_of(&entry.field[0]), type_of(&entry.field[1])),
-            ),
+            Some(entry) => ("map", format!("map<{},{}>", type_of(&entry.field[0]), type_of(&entry.field[1]))),
             None if field.proto3_optional() => ("presence", type_of(field)),
             None if field.label() == Label::Repeated => ("repeated", type_of(field)),
             None => ("optional", type_of(field)),
@@ -100,10 +93,7 @@ fn declared_message(owner: &str, message: &DescriptorProto, facts: &mut Facts) {
 
 fn declared_enum(owner: &str, list: &EnumDescriptorProto, facts: &mut Facts) {
     for value in &list.value {
-        facts.insert(
-            (owner.to_owned(), format!("{} {}", value.number(), value.name())),
-            "enum ".to_owned(),
-        );
+        facts.insert((owner.to_owned(), format!("{} {}", value.number(), value.name())), "enum ".to_owned());
     }
 }
 
@@ -140,12 +130,7 @@ fn declared_messages_are_those_of_the_facts() {
     let (facts, ours) = (expected(), declared(&descriptors()));
     assert!(facts.len() > 1000, "the table has only {} rows", facts.len());
     let found = differences(&facts, &ours);
-    assert!(
-        found.is_empty(),
-        "{} differences:\n  {}",
-        found.len(),
-        found.join("\n  ")
-    );
+    assert!(found.is_empty(), "{} differences:\n  {}", found.len(), found.join("\n  "));
 }
 
 #[test]
@@ -153,42 +138,19 @@ fn comparison_sees_a_change_on_either_side() {
     let facts = expected();
     let change = |edit: &dyn Fn(&mut DescriptorProto)| {
         let mut set = descriptors();
-        let file = set
-            .file
-            .iter_mut()
-            .find(|f| f.package() == "milvus.proto.schema")
-            .unwrap();
-        edit(
-            file.message_type
-                .iter_mut()
-                .find(|m| m.name() == "FieldData")
-                .unwrap(),
-        );
+        let file = set.file.iter_mut().find(|f| f.package() == "milvus.proto.schema").unwrap();
+        edit(file.message_type.iter_mut().find(|m| m.name() == "FieldData").unwrap());
         differences(&facts, &declared(&set)).len()
     };
     assert_eq!(change(&|_| {}), 0);
-    assert_eq!(
-        change(&|m| m.field[1].number = Some(90)),
-        2,
-        "another number: one missing, one extra"
-    );
+    assert_eq!(change(&|m| m.field[1].number = Some(90)), 2, "another number: one missing, one extra");
     assert_eq!(change(&|m| m.field[1].name = Some("title".into())), 2);
     assert_eq!(change(&|m| m.field[1].set_type(Type::Bytes)), 1);
     assert_eq!(change(&|m| m.field[1].set_label(Label::Repeated)), 1);
     assert_eq!(change(&|m| m.field[2].oneof_index = None), 1);
     assert_eq!(change(&|m| drop(m.field.pop())), 1);
-    assert_eq!(
-        change(&|m| m.field.push(FieldDescriptorProto {
-            number: Some(91),
-            ..Default::default()
-        })),
-        1
-    );
-    assert_eq!(
-        change(&|m| m.name = Some("Stranger".into())),
-        16,
-        "eight fields missing, eight with no fact"
-    );
+    assert_eq!(change(&|m| m.field.push(FieldDescriptorProto { number: Some(91), ..Default::default() })), 1);
+    assert_eq!(change(&|m| m.name = Some("Stranger".into())), 16, "eight fields missing, eight with no fact");
 }
 
 #[test]

@@ -25,10 +25,7 @@ pub struct Faulty<C> {
 
 impl<C: Catalog> Faulty<C> {
     pub fn new(inner: C, plan: impl Fn(&'static str) -> Option<Fault> + Send + Sync + 'static) -> Faulty<C> {
-        Faulty {
-            inner,
-            plan: Arc::new(plan),
-        }
+        Faulty { inner, plan: Arc::new(plan) }
     }
 
     async fn call<T>(&self, name: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
@@ -37,10 +34,7 @@ impl<C: Catalog> Faulty<C> {
             Some(Fault::Before) => Err(Error::new(Kind::Unavailable, format!("{name}: injected fault"))),
             Some(Fault::After) => {
                 call.await?;
-                Err(Error::new(
-                    Kind::UnknownOutcome,
-                    format!("{name}: injected fault, the answer was lost"),
-                ))
+                Err(Error::new(Kind::UnknownOutcome, format!("{name}: injected fault, the answer was lost")))
             }
         }
     }

@@ -49,11 +49,7 @@ fn apply(rows: &mut Vec<Row>, changes: &[Change], at: u64) {
         match change {
             Change::Put(entity) => {
                 retire(rows, entity.kind(), &entity.key(), at);
-                rows.push(Row {
-                    added_at: at,
-                    removed_at: None,
-                    entity: entity.clone(),
-                });
+                rows.push(Row { added_at: at, removed_at: None, entity: entity.clone() });
             }
             Change::Remove(kind, key) => retire(rows, *kind, key, at),
         }
@@ -77,11 +73,7 @@ impl Catalog for Memory {
         if state.cluster_id.is_none() {
             state.cluster_id = Some(cluster_id.to_owned());
             let database = crate::catalog::default_database();
-            state.rows.push(Row {
-                added_at: 0,
-                removed_at: None,
-                entity: database,
-            });
+            state.rows.push(Row { added_at: 0, removed_at: None, entity: database });
         }
         Ok(())
     }
@@ -92,11 +84,7 @@ impl Catalog for Memory {
             return Ok(None);
         };
         let snapshot = Snapshot::from_rows(state.lease.version, state.lease.epoch, state.rows.clone());
-        Ok(Some(Loaded {
-            cluster_id,
-            lease: state.lease,
-            snapshot,
-        }))
+        Ok(Some(Loaded { cluster_id, lease: state.lease, snapshot }))
     }
 
     async fn lease(&self) -> Result<Lease> {
@@ -139,9 +127,7 @@ impl Catalog for Memory {
     }
 
     async fn purge(&self, removed_through: u64) -> Result<()> {
-        self.lock()
-            .rows
-            .retain(|row| row.removed_at.is_none_or(|at| at > removed_through));
+        self.lock().rows.retain(|row| row.removed_at.is_none_or(|at| at > removed_through));
         Ok(())
     }
 }
@@ -160,10 +146,7 @@ impl Commit {
 
 impl Takeover {
     pub(crate) fn next_lease(&self) -> Lease {
-        let version = Version {
-            commit_seq: self.seen.version.commit_seq + 1,
-            commit_id: self.commit_id,
-        };
+        let version = Version { commit_seq: self.seen.version.commit_seq + 1, commit_id: self.commit_id };
         Lease {
             epoch: self.log.epoch,
             incarnation: self.log.incarnation,
@@ -173,9 +156,6 @@ impl Takeover {
     }
 
     pub(crate) fn changes(&self) -> Vec<Change> {
-        vec![Change::Put(Entity::Log(LogEntry {
-            epoch: self.log.epoch,
-            incarnation: self.log.incarnation,
-        }))]
+        vec![Change::Put(Entity::Log(LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation }))]
     }
 }

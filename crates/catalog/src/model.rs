@@ -157,11 +157,8 @@ pub const MIN_GRAPH_ROWS: u32 = 4096;
 impl Segment {
     /// Whether an index file of this definition is still to be built.
     pub fn lacks_index(&self, index: &IndexDef) -> bool {
-        let wanted = if index.metric.is_some() {
-            index.is_graph() && self.rows >= MIN_GRAPH_ROWS
-        } else {
-            true
-        };
+        let wanted =
+            if index.metric.is_some() { index.is_graph() && self.rows >= MIN_GRAPH_ROWS } else { true };
         wanted && !self.indexes.iter().any(|file| file.index == index.id)
     }
 
@@ -207,10 +204,7 @@ pub struct LogEntry {
 
 impl LogEntry {
     pub fn id(&self) -> LogId {
-        LogId {
-            epoch: self.epoch,
-            incarnation: self.incarnation,
-        }
+        LogId { epoch: self.epoch, incarnation: self.incarnation }
     }
 }
 

@@ -46,12 +46,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds a snapshot from stored rows, in any order.
     pub fn from_rows(version: Version, epoch: Epoch, rows: Vec<Row>) -> Snapshot {
-        let mut out = Snapshot {
-            version,
-            epoch,
-            history: vec![version],
-            ..Snapshot::default()
-        };
+        let mut out = Snapshot { version, epoch, history: vec![version], ..Snapshot::default() };
         for row in rows {
             match row.removed_at {
                 None => out.put(row.entity, row.added_at),
@@ -63,42 +58,16 @@ impl Snapshot {
 
     /// All rows, the removed ones included.
     pub fn rows(&self) -> Vec<Row> {
-        let live = |entity, added_at| Row {
-            added_at,
-            removed_at: None,
-            entity,
-        };
+        let live = |entity, added_at| Row { added_at, removed_at: None, entity };
         let mut rows: Vec<Row> = Vec::new();
+        rows.extend(self.databases.values().map(|x| live(Entity::Database((**x).clone()), 0)));
+        rows.extend(self.collections.values().map(|x| live(Entity::Collection(Box::new((**x).clone())), 0)));
+        rows.extend(self.partitions.values().map(|x| live(Entity::Partition((**x).clone()), 0)));
         rows.extend(
-            self.databases
-                .values()
-                .map(|x| live(Entity::Database((**x).clone()), 0)),
+            self.segments.values().map(|(at, x)| live(Entity::Segment(Box::new((**x).clone())), *at)),
         );
-        rows.extend(
-            self.collections
-                .values()
-                .map(|x| live(Entity::Collection(Box::new((**x).clone())), 0)),
-        );
-        rows.extend(
-            self.partitions
-                .values()
-                .map(|x| live(Entity::Partition((**x).clone()), 0)),
-        );
-        rows.extend(
-            self.segments
-                .values()
-                .map(|(at, x)| live(Entity::Segment(Box::new((**x).clone())), *at)),
-        );
-        rows.extend(
-            self.deltas
-                .values()
-                .map(|(at, x)| live(Entity::DeltaFile((**x).clone()), *at)),
-        );
-        rows.extend(
-            self.aliases
-                .values()
-                .map(|x| live(Entity::Alias((**x).clone()), 0)),
-        );
+        rows.extend(self.deltas.values().map(|(at, x)| live(Entity::DeltaFile((**x).clone()), *at)));
+        rows.extend(self.aliases.values().map(|x| live(Entity::Alias((**x).clone()), 0)));
         rows.extend(self.logs.values().map(|x| live(Entity::Log(x.clone()), 0)));
         rows.extend(self.past_segments.iter().map(|(added, removed, x)| Row {
             added_at: *added,
@@ -132,12 +101,9 @@ impl Snapshot {
 
     /// Forgets what was removed at or before a commit, and the versions up to it.
     pub fn purge(&mut self, removed_through: u64) {
-        self.past_segments
-            .retain(|(_, removed, _)| *removed > removed_through);
-        self.past_deltas
-            .retain(|(_, removed, _)| *removed > removed_through);
-        self.history
-            .retain(|v| v.commit_seq > removed_through || *v == self.version);
+        self.past_segments.retain(|(_, removed, _)| *removed > removed_through);
+        self.past_deltas.retain(|(_, removed, _)| *removed > removed_through);
+        self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
     }
 
     fn put(&mut self, entity: Entity, at: u64) {
@@ -233,10 +199,8 @@ impl Snapshot {
 
     /// A collection by name or alias.
     pub fn resolve(&self, database: DatabaseId, name: &str) -> Option<&Arc<Collection>> {
-        self.collection_named(database, name).or_else(|| {
-            self.alias(database, name)
-                .and_then(|a| self.collections.get(&a.collection))
-        })
+        self.collection_named(database, name)
+            .or_else(|| self.alias(database, name).and_then(|a| self.collections.get(&a.collection)))
     }
 
     pub fn partition(&self, id: PartitionId) -> Option<&Arc<Partition>> {
@@ -245,9 +209,7 @@ impl Snapshot {
 
     /// The partitions of a collection, oldest first.
     pub fn partitions_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<Partition>> {
-        self.partitions
-            .values()
-            .filter(move |p| p.collection == collection)
+        self.partitions.values().filter(move |p| p.collection == collection)
     }
 
     pub fn partition_named(&self, collection: CollectionId, name: &str) -> Option<&Arc<Partition>> {
@@ -284,15 +246,9 @@ impl Snapshot {
     pub fn deltas_through_at(&self, commit: u64, collection: CollectionId) -> Sequence {
         let live = self.deltas.values().map(|(added, d)| (*added, d));
         let past = self.past_deltas.iter().map(|(added, _, d)| (*added, d));
-        let newer = live
-            .chain(past)
-            .filter(|(added, d)| d.collection == collection && *added > commit);
+        let newer = live.chain(past).filter(|(added, d)| d.collection == collection && *added > commit);
         let first = newer.map(|(_, d)| Sequence(d.first.0.saturating_sub(1))).min();
-        first.unwrap_or_else(|| {
-            self.collections
-                .get(&collection)
-                .map_or(Sequence(0), |c| c.deltas_through)
-        })
+        first.unwrap_or_else(|| self.collections.get(&collection).map_or(Sequence(0), |c| c.deltas_through))
     }
 
     pub fn logs(&self) -> impl Iterator<Item = &LogEntry> {
@@ -310,17 +266,12 @@ impl Snapshot {
     pub fn flushed_since(&self, version: Version, collection: CollectionId) -> Vec<Arc<Segment>> {
         let mut first: BTreeMap<SegmentId, (u64, u64, Arc<Segment>)> = BTreeMap::new();
         let live = self.segments.values().map(|(added, s)| (*added, u64::MAX, s));
-        let past = self
-            .past_segments
-            .iter()
-            .map(|(added, removed, s)| (*added, *removed, s));
+        let past = self.past_segments.iter().map(|(added, removed, s)| (*added, *removed, s));
         for (added, removed, segment) in live.chain(past) {
             if segment.collection != collection || segment.origin != Origin::Flush {
                 continue;
             }
-            let entry = first
-                .entry(segment.id)
-                .or_insert((added, removed, Arc::clone(segment)));
+            let entry = first.entry(segment.id).or_insert((added, removed, Arc::clone(segment)));
             // The oldest version says when the rows came; the newest describes the files.
             entry.0 = entry.0.min(added);
             if removed > entry.1 {
@@ -328,54 +279,25 @@ impl Snapshot {
                 entry.2 = Arc::clone(segment);
             }
         }
-        first
-            .into_values()
-            .filter(|(added, _, _)| *added > version.commit_seq)
-            .map(|(_, _, s)| s)
-            .collect()
+        first.into_values().filter(|(added, _, _)| *added > version.commit_seq).map(|(_, _, s)| s).collect()
     }
 
     /// Files that rows removed at or before a commit name and no newer row does.
     pub fn files_removed_through(&self, commit: u64) -> Vec<FileRef> {
         let mut kept: std::collections::HashSet<&str> = std::collections::HashSet::new();
         let live = self.segments.values().map(|(_, s)| s);
-        let recent = self
-            .past_segments
-            .iter()
-            .filter(|(_, removed, _)| *removed > commit)
-            .map(|(_, _, s)| s);
-        kept.extend(
-            live.chain(recent)
-                .flat_map(|s| s.all_files())
-                .map(|f| f.path.as_str()),
-        );
-        let recent = self
-            .past_deltas
-            .iter()
-            .filter(|(_, removed, _)| *removed > commit)
-            .map(|(_, _, d)| d);
+        let recent = self.past_segments.iter().filter(|(_, removed, _)| *removed > commit).map(|(_, _, s)| s);
+        kept.extend(live.chain(recent).flat_map(|s| s.all_files()).map(|f| f.path.as_str()));
+        let recent = self.past_deltas.iter().filter(|(_, removed, _)| *removed > commit).map(|(_, _, d)| d);
         kept.extend(self.deltas().chain(recent).map(|d| d.file.path.as_str()));
         let mut out: Vec<FileRef> = Vec::new();
         for (_, removed, segment) in &self.past_segments {
             if *removed <= commit {
-                out.extend(
-                    segment
-                        .all_files()
-                        .filter(|f| !kept.contains(f.path.as_str()))
-                        .cloned(),
-                );
+                out.extend(segment.all_files().filter(|f| !kept.contains(f.path.as_str())).cloned());
             }
         }
-        let deltas = self
-            .past_deltas
-            .iter()
-            .filter(|(_, removed, _)| *removed <= commit)
-            .map(|(_, _, d)| d);
-        out.extend(
-            deltas
-                .map(|d| d.file.clone())
-                .filter(|f| !kept.contains(f.path.as_str())),
-        );
+        let deltas = self.past_deltas.iter().filter(|(_, removed, _)| *removed <= commit).map(|(_, _, d)| d);
+        out.extend(deltas.map(|d| d.file.clone()).filter(|f| !kept.contains(f.path.as_str())));
         out.sort_by(|a, b| a.path.cmp(&b.path));
         out.dedup();
         out

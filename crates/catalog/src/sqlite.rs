@@ -44,16 +44,9 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Sqlite> {
         let connection = Connection::open(path).map_err(fail)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(fail)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(fail)?;
-        connection
-            .pragma_update(None, "synchronous", "FULL")
-            .map_err(fail)?;
-        Ok(Sqlite {
-            path: path.to_owned(),
-            connection: Arc::new(Mutex::new(connection)),
-        })
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
+        Ok(Sqlite { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
     }
 
     pub fn path(&self) -> &Path {
@@ -68,13 +61,10 @@ impl Sqlite {
         let connection = Arc::clone(&self.connection);
         let task = move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let tx = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(fail)?;
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
             let out = work(&tx)?;
             // A failed COMMIT may have reached the disk: the caller settles it by reading the commit id.
-            tx.commit()
-                .map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: commit: {e}")))?;
+            tx.commit().map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: commit: {e}")))?;
             Ok(out)
         };
         tokio::task::spawn_blocking(task)
@@ -91,10 +81,7 @@ fn read_lease(tx: &Transaction) -> Result<Lease> {
             epoch: Epoch(int(0)?),
             incarnation: Incarnation(int(1)?),
             counter: int(2)?,
-            version: Version {
-                commit_seq: int(3)?,
-                commit_id: int(4)?,
-            },
+            version: Version { commit_seq: int(3)?, commit_id: int(4)? },
         })
     })
     .map_err(fail)
@@ -104,10 +91,7 @@ fn fenced(tx: &Transaction) -> Error {
     match read_lease(tx) {
         Ok(l) => Error::new(
             Kind::Fenced,
-            format!(
-                "the lease is held by epoch {} incarnation {} at {}",
-                l.epoch, l.incarnation, l.version
-            ),
+            format!("the lease is held by epoch {} incarnation {} at {}", l.epoch, l.incarnation, l.version),
         ),
         Err(e) => e,
     }
@@ -115,32 +99,21 @@ fn fenced(tx: &Transaction) -> Error {
 
 fn apply(tx: &Transaction, changes: &[Change], at: u64) -> Result<()> {
     let run = |sql: String, key: &str| {
-        tx.prepare_cached(&sql)
-            .and_then(|mut s| s.execute(params![at as i64, key]))
-            .map(drop)
-            .map_err(fail)
+        tx.prepare_cached(&sql).and_then(|mut s| s.execute(params![at as i64, key])).map(drop).map_err(fail)
     };
     let retire = |kind: EntityKind, key: &str| {
         let table = kind.table();
         // A version that this transaction itself has added was never visible.
-        run(
-            format!("delete from {table} where added_at = ?1 and id = ?2 and removed_at is null"),
-            key,
-        )?;
-        run(
-            format!("update {table} set removed_at = ?1 where id = ?2 and removed_at is null"),
-            key,
-        )
+        run(format!("delete from {table} where added_at = ?1 and id = ?2 and removed_at is null"), key)?;
+        run(format!("update {table} set removed_at = ?1 where id = ?2 and removed_at is null"), key)
     };
     for change in changes {
         match change {
             Change::Remove(kind, key) => retire(*kind, key)?,
             Change::Put(entity) => {
                 retire(entity.kind(), &entity.key())?;
-                let sql = format!(
-                    "insert into {} (id, added_at, body) values (?1, ?2, ?3)",
-                    entity.kind().table()
-                );
+                let sql =
+                    format!("insert into {} (id, added_at, body) values (?1, ?2, ?3)", entity.kind().table());
                 let body = serde_json::to_string(entity).map_err(corrupt)?;
                 tx.prepare_cached(&sql)
                     .and_then(|mut s| s.execute(params![entity.key(), at as i64, body]))
@@ -171,20 +144,14 @@ fn read_rows(tx: &Transaction) -> Result<Vec<Row>> {
 
 fn cluster_id(tx: &Transaction) -> Result<Option<String>> {
     let exists: Option<i64> = tx
-        .query_row(
-            "select 1 from sqlite_master where name = 'mishards_meta'",
-            [],
-            |r| r.get(0),
-        )
+        .query_row("select 1 from sqlite_master where name = 'mishards_meta'", [], |r| r.get(0))
         .optional()
         .map_err(fail)?;
     if exists.is_none() {
         return Ok(None);
     }
     let (format, id): (i64, String) = tx
-        .query_row("select format, cluster_id from mishards_meta", [], |r| {
-            Ok((r.get(0)?, r.get(1)?))
-        })
+        .query_row("select format, cluster_id from mishards_meta", [], |r| Ok((r.get(0)?, r.get(1)?)))
         .map_err(fail)?;
     if format > FORMAT {
         return Err(Error::new(
@@ -234,11 +201,7 @@ impl Catalog for Sqlite {
             };
             let lease = read_lease(tx)?;
             let snapshot = Snapshot::from_rows(lease.version, lease.epoch, read_rows(tx)?);
-            Ok(Some(Loaded {
-                cluster_id,
-                lease,
-                snapshot,
-            }))
+            Ok(Some(Loaded { cluster_id, lease, snapshot }))
         })
         .await
     }
@@ -298,8 +261,7 @@ impl Catalog for Sqlite {
 
     async fn outcome(&self, commit: &Commit) -> Result<Outcome> {
         let commit = commit.clone();
-        self.run(move |tx| Ok(commit.outcome_under(&read_lease(tx)?)))
-            .await
+        self.run(move |tx| Ok(commit.outcome_under(&read_lease(tx)?))).await
     }
 
     async fn purge(&self, removed_through: u64) -> Result<()> {

@@ -71,14 +71,7 @@ fn at_most_64_databases_beside_the_default() {
 
 #[test]
 fn collections() {
-    let make = || {
-        world().with([
-            create("c"),
-            create("d"),
-            alias("c", "a"),
-            create_with("k", keyed(), 1, 3),
-        ])
-    };
+    let make = || world().with([create("c"), create("d"), alias("c", "a"), create_with("k", keyed(), 1, 3)]);
     let mut other = schema();
     other.fields[2].max_length = Some(65);
     let mut no_vector = schema();
@@ -122,15 +115,9 @@ fn collections() {
     assert_eq!(w.partitions("c"), ["_default"]);
     assert_eq!(w.partitions("k"), ["_default_0", "_default_1", "_default_2"]);
     w.run(&create_with("many", keyed(), 1, 0));
-    assert_eq!(
-        w.partitions("many").len() as i64,
-        limits::DEFAULT_PARTITION_KEY_PARTITIONS
-    );
+    assert_eq!(w.partitions("many").len() as i64, limits::DEFAULT_PARTITION_KEY_PARTITIONS);
     let c = w.collection("c");
-    assert_eq!(
-        (c.schema_version, c.created_at, c.deltas_through),
-        (1, Timestamp(5), Sequence(0))
-    );
+    assert_eq!((c.schema_version, c.created_at, c.deltas_through), (1, Timestamp(5), Sequence(0)));
     assert!(!c.load.is_loaded() && c.indexes.is_empty());
 }
 
@@ -160,26 +147,12 @@ fn no_id_is_given_twice() {
 fn at_most_65536_collections() {
     let template = sample::collection(1, "c");
     let rows = (0..limits::COLLECTIONS as i64).map(|i| {
-        let collection = Collection {
-            id: CollectionId(i),
-            name: format!("c{i}"),
-            ..template.clone()
-        };
-        Row {
-            added_at: 0,
-            removed_at: None,
-            entity: Entity::Collection(Box::new(collection)),
-        }
+        let collection = Collection { id: CollectionId(i), name: format!("c{i}"), ..template.clone() };
+        Row { added_at: 0, removed_at: None, entity: Entity::Collection(Box::new(collection)) }
     });
     let rows = world().snapshot.rows().into_iter().chain(rows).collect();
-    let mut full = World {
-        snapshot: Snapshot::from_rows(Version::default(), Epoch(1), rows),
-        next: 1 << 40,
-    };
-    assert_eq!(
-        full.plan(&create("one_more")).unwrap_err().code,
-        Code::TOO_MANY_COLLECTIONS
-    );
+    let mut full = World { snapshot: Snapshot::from_rows(Version::default(), Epoch(1), rows), next: 1 << 40 };
+    assert_eq!(full.plan(&create("one_more")).unwrap_err().code, Code::TOO_MANY_COLLECTIONS);
     full.apply(&[sample::remove(EntityKind::Collection, 77)]);
     full.plan(&create("one_more")).unwrap();
 }
@@ -194,14 +167,7 @@ fn dropping_and_renaming_collections() {
             (drop_collection("missing"), OK, false),
             (drop_collection("c"), 1100, false),
             (drop_collection("a"), 1100, false),
-            (
-                Command::DropCollection {
-                    database: name("missing"),
-                    name: name("c"),
-                },
-                800,
-                false,
-            ),
+            (Command::DropCollection { database: name("missing"), name: name("c") }, 800, false),
             (rename("c", "new", ""), OK, true),
             (rename("d", "new", "db"), OK, true),
             (rename("d", "d", "db"), OK, true),
@@ -217,11 +183,7 @@ fn dropping_and_renaming_collections() {
     let mut w = make();
     w.run(&rename("c", "new", "default"));
     let renamed = w.collection("new");
-    assert_eq!(
-        (&*renamed.name, w.collection("a").id),
-        ("new", renamed.id),
-        "the alias follows"
-    );
+    assert_eq!((&*renamed.name, w.collection("a").id), ("new", renamed.id), "the alias follows");
     assert_eq!(w.partitions("new"), ["_default"]);
 }
 
@@ -233,24 +195,13 @@ fn a_dropped_collection_takes_everything_with_it() {
     let parts: Vec<PartitionId> = w.snapshot.partitions_of(c).map(|p| p.id).collect();
     let mut one = segment(50, Origin::Flush, 3);
     (one.collection, one.partition) = (c, parts[1]);
-    let delta = DeltaFile {
-        collection: c,
-        ..sample::delta(51, 3)
-    };
+    let delta = DeltaFile { collection: c, ..sample::delta(51, 3) };
     w.apply(&[put_segment(one), sample::put_delta(delta)]);
     assert_eq!(w.run(&drop_collection("c")).0, OK);
-    assert_eq!(
-        (w.snapshot.segments().count(), w.snapshot.deltas().count()),
-        (0, 0)
-    );
+    assert_eq!((w.snapshot.segments().count(), w.snapshot.deltas().count()), (0, 0));
     assert_eq!(w.snapshot.partitions_of(c).count(), 0);
     assert_eq!(w.snapshot.partitions_of(kept).count(), 1);
-    assert_eq!(
-        w.snapshot
-            .files_removed_through(w.snapshot.version.commit_seq)
-            .len(),
-        4
-    );
+    assert_eq!(w.snapshot.files_removed_through(w.snapshot.version.commit_seq).len(), 4);
 }
 
 #[test]
@@ -292,15 +243,9 @@ fn partitions() {
 
 #[test]
 fn at_most_1024_partitions() {
-    let mut w = world()
-        .with([create("c")])
-        .with((1..1024).map(|i| partition("c", &format!("p{i}"))));
+    let mut w = world().with([create("c")]).with((1..1024).map(|i| partition("c", &format!("p{i}"))));
     assert_eq!(w.run(&partition("c", "one_more")).0, 1100);
-    assert_eq!(
-        w.run(&partition("c", "p7")),
-        (OK, 0),
-        "one that is there is no new one"
-    );
+    assert_eq!(w.run(&partition("c", "p7")), (OK, 0), "one that is there is no new one");
     assert_eq!(w.run(&drop_partition("c", "p7")).0, OK);
     assert_eq!(w.run(&partition("c", "one_more")).0, OK);
 }
@@ -311,11 +256,8 @@ fn a_dropped_partition_takes_its_segments_alone() {
     let c = w.collection("c").id;
     let parts: Vec<PartitionId> = w.snapshot.partitions_of(c).map(|p| p.id).collect();
     for (i, partition) in parts.iter().enumerate() {
-        let one = Segment {
-            collection: c,
-            partition: *partition,
-            ..segment(50 + i as i64, Origin::Flush, 3)
-        };
+        let one =
+            Segment { collection: c, partition: *partition, ..segment(50 + i as i64, Origin::Flush, 3) };
         w.apply(&[put_segment(one)]);
     }
     assert_eq!(w.run(&drop_partition("c", "p")), (OK, 2));
@@ -335,11 +277,7 @@ fn aliases() {
             (alias("missing", "new"), 100, false),
             (alias("c", "1"), 1100, false),
             (
-                Command::CreateAlias {
-                    database: name("missing"),
-                    collection: name("c"),
-                    alias: name("n"),
-                },
+                Command::CreateAlias { database: name("missing"), collection: name("c"), alias: name("n") },
                 800,
                 false,
             ),
@@ -350,14 +288,7 @@ fn aliases() {
             (alter_alias("c", "d"), 1601, false),
             (drop_alias("a"), OK, true),
             (drop_alias("missing"), 1600, false),
-            (
-                Command::DropAlias {
-                    database: name("db"),
-                    alias: name("a"),
-                },
-                1600,
-                false,
-            ),
+            (Command::DropAlias { database: name("db"), alias: name("a") }, 1600, false),
         ],
     );
     let mut w = make();

@@ -25,22 +25,15 @@ type Open = fn(&Place) -> Arc<dyn Catalog>;
 /// Every backend, under the name of its file in `src`.
 const BACKENDS: [(&str, Open); 3] = [
     ("memory", |place| Arc::new(place.memory.clone())),
-    ("sqlite", |place| {
-        Arc::new(Sqlite::open(&place.dir.path().join("catalog.db")).unwrap())
-    }),
-    ("faulty", |place| {
-        Arc::new(Faulty::new(place.memory.clone(), |_| None))
-    }),
+    ("sqlite", |place| Arc::new(Sqlite::open(&place.dir.path().join("catalog.db")).unwrap())),
+    ("faulty", |place| Arc::new(Faulty::new(place.memory.clone(), |_| None))),
 ];
 
 /// Runs `test` on each backend with two handles on the same catalog, as two processes have them.
 async fn on_all(test: impl AsyncFn(Arc<dyn Catalog>, Arc<dyn Catalog>)) {
     for (name, open) in BACKENDS {
         println!("backend {name}");
-        let place = Place {
-            dir: tempfile::tempdir().unwrap(),
-            memory: Memory::new(),
-        };
+        let place = Place { dir: tempfile::tempdir().unwrap(), memory: Memory::new() };
         test(open(&place), open(&place)).await;
     }
 }
@@ -68,10 +61,7 @@ fn every_backend_is_in_the_table() {
             found.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
         }
     }
-    assert_eq!(
-        found,
-        BACKENDS.iter().map(|(name, _)| (*name).to_owned()).collect()
-    );
+    assert_eq!(found, BACKENDS.iter().map(|(name, _)| (*name).to_owned()).collect());
 }
 
 #[test]
@@ -84,9 +74,7 @@ fn the_sample_history_has_every_kind() {
             Change::Remove(kind, _) => *kind,
         })
         .collect();
-    let all = EntityKind::ALL
-        .into_iter()
-        .filter(|kind| *kind != EntityKind::Database);
+    let all = EntityKind::ALL.into_iter().filter(|kind| *kind != EntityKind::Database);
     assert_eq!(kinds, all.collect());
 }
 
@@ -104,10 +92,7 @@ async fn migrate_names_the_cluster_once_and_keeps_what_is_there() {
         let before = two.load().await.unwrap().unwrap();
         two.migrate("second").await.unwrap();
         let after = one.load().await.unwrap().unwrap();
-        assert_eq!(
-            (before.cluster_id.as_str(), after.cluster_id.as_str()),
-            ("first", "first")
-        );
+        assert_eq!((before.cluster_id.as_str(), after.cluster_id.as_str()), ("first", "first"));
         assert_eq!(rows(&before.snapshot), rows(&after.snapshot));
         assert_eq!(before.lease, after.lease);
     })
@@ -120,16 +105,9 @@ async fn a_new_catalog_has_the_default_database_and_no_holder() {
         let loaded = two.load().await.unwrap().unwrap();
         assert_eq!(loaded.lease, Lease::default());
         assert_eq!(one.lease().await.unwrap(), Lease::default());
-        let names: Vec<_> = loaded
-            .snapshot
-            .databases()
-            .map(|d| (d.id.0, d.name.clone()))
-            .collect();
+        let names: Vec<_> = loaded.snapshot.databases().map(|d| (d.id.0, d.name.clone())).collect();
         assert_eq!(names, [(1, DEFAULT_DATABASE.to_owned())]);
-        assert_eq!(
-            (loaded.snapshot.version, loaded.snapshot.epoch),
-            (Version::default(), Epoch(0))
-        );
+        assert_eq!((loaded.snapshot.version, loaded.snapshot.epoch), (Version::default(), Epoch(0)));
     })
     .await;
 }
@@ -138,35 +116,16 @@ async fn a_new_catalog_has_the_default_database_and_no_holder() {
 async fn a_takeover_registers_the_log_and_moves_v() {
     on_migrated(async |one, two| {
         let seen = one.lease().await.unwrap();
-        let lease = one
-            .take_over(&Takeover {
-                seen,
-                log: log(1),
-                commit_id: 77,
-            })
-            .await
-            .unwrap();
-        assert_eq!(
-            (lease.epoch, lease.incarnation),
-            (log(1).epoch, log(1).incarnation)
-        );
-        assert_eq!(
-            lease.version,
-            Version {
-                commit_seq: 1,
-                commit_id: 77
-            }
-        );
+        let lease = one.take_over(&Takeover { seen, log: log(1), commit_id: 77 }).await.unwrap();
+        assert_eq!((lease.epoch, lease.incarnation), (log(1).epoch, log(1).incarnation));
+        assert_eq!(lease.version, Version { commit_seq: 1, commit_id: 77 });
         assert_ne!(lease.counter, seen.counter);
         let loaded = two.load().await.unwrap().unwrap();
         assert_eq!(
             (loaded.lease, loaded.snapshot.version, loaded.snapshot.epoch),
             (lease, lease.version, Epoch(1))
         );
-        assert_eq!(
-            loaded.snapshot.logs().map(LogEntry::id).collect::<Vec<_>>(),
-            [log(1)]
-        );
+        assert_eq!(loaded.snapshot.logs().map(LogEntry::id).collect::<Vec<_>>(), [log(1)]);
         assert_eq!(two.lease().await.unwrap(), lease);
     })
     .await;
@@ -180,62 +139,21 @@ async fn a_takeover_needs_exactly_the_lease_that_was_seen() {
         // Each part of the row differs once; the last is a renewal in between.
         let v = seen.version;
         let stale = [
-            Lease {
-                epoch: Epoch(2),
-                ..seen
-            },
-            Lease {
-                incarnation: Incarnation(2),
-                ..seen
-            },
-            Lease {
-                counter: seen.counter + 1,
-                ..seen
-            },
-            Lease {
-                version: Version {
-                    commit_seq: v.commit_seq + 1,
-                    ..v
-                },
-                ..seen
-            },
-            Lease {
-                version: Version {
-                    commit_id: v.commit_id ^ 1,
-                    ..v
-                },
-                ..seen
-            },
+            Lease { epoch: Epoch(2), ..seen },
+            Lease { incarnation: Incarnation(2), ..seen },
+            Lease { counter: seen.counter + 1, ..seen },
+            Lease { version: Version { commit_seq: v.commit_seq + 1, ..v }, ..seen },
+            Lease { version: Version { commit_id: v.commit_id ^ 1, ..v }, ..seen },
             Lease::default(),
         ];
         for seen in stale {
-            assert_fenced(
-                two.take_over(&Takeover {
-                    seen,
-                    log: log(2),
-                    commit_id: 1,
-                })
-                .await,
-            );
+            assert_fenced(two.take_over(&Takeover { seen, log: log(2), commit_id: 1 }).await);
         }
         seen.counter = one.renew(seen.epoch, seen.incarnation).await.unwrap();
-        assert_fenced(
-            two.take_over(&Takeover {
-                seen: holder.lease,
-                log: log(2),
-                commit_id: 1,
-            })
-            .await,
-        );
+        assert_fenced(two.take_over(&Takeover { seen: holder.lease, log: log(2), commit_id: 1 }).await);
         assert_eq!(one.lease().await.unwrap(), seen);
         assert_eq!(snapshot(&*two).await.logs().count(), 1);
-        two.take_over(&Takeover {
-            seen,
-            log: log(2),
-            commit_id: 1,
-        })
-        .await
-        .unwrap();
+        two.take_over(&Takeover { seen, log: log(2), commit_id: 1 }).await.unwrap();
         let ids: Vec<_> = snapshot(&*one).await.logs().map(LogEntry::id).collect();
         assert_eq!(ids, [log(1), log(2)]);
     })
@@ -254,11 +172,7 @@ async fn only_the_holder_renews() {
         assert_fenced(one.renew(Epoch(2), old.incarnation).await);
         Holder::elect(&*two, 2).await;
         assert_fenced(one.renew(old.epoch, old.incarnation).await);
-        assert_eq!(
-            snapshot(&*one).await.version.commit_seq,
-            2,
-            "a renewal moves no V"
-        );
+        assert_eq!(snapshot(&*one).await.version.commit_seq, 2, "a renewal moves no V");
     })
     .await;
 }
@@ -268,18 +182,12 @@ async fn of_two_racing_takeovers_one_wins() {
     on_migrated(async |one, two| {
         for round in 0..20 {
             let seen = one.lease().await.unwrap();
-            let race = [
-                (Arc::clone(&one), 2 * round + 1),
-                (Arc::clone(&two), 2 * round + 2),
-            ]
-            .map(|(catalog, epoch)| {
-                let takeover = Takeover {
-                    seen,
-                    log: log(epoch),
-                    commit_id: epoch,
-                };
-                tokio::spawn(async move { catalog.take_over(&takeover).await })
-            });
+            let race = [(Arc::clone(&one), 2 * round + 1), (Arc::clone(&two), 2 * round + 2)].map(
+                |(catalog, epoch)| {
+                    let takeover = Takeover { seen, log: log(epoch), commit_id: epoch };
+                    tokio::spawn(async move { catalog.take_over(&takeover).await })
+                },
+            );
             let mut won = Vec::new();
             for task in race {
                 match task.await.unwrap() {

@@ -19,10 +19,7 @@ async fn rig() -> Rig {
     let (inner, next) = (Memory::new(), Arc::new(Mutex::new(None)));
     let plan: Arc<Mutex<Option<(&'static str, Fault)>>> = Arc::clone(&next);
     let catalog = Faulty::new(inner.clone(), move |name| {
-        plan.lock()
-            .unwrap()
-            .take_if(|(planned, _)| *planned == name)
-            .map(|(_, fault)| fault)
+        plan.lock().unwrap().take_if(|(planned, _)| *planned == name).map(|(_, fault)| fault)
     });
     inner.migrate("cluster").await.unwrap();
     Rig { catalog, inner, next }
@@ -63,9 +60,7 @@ async fn an_unknown_commit_that_happened_is_found_and_not_repeated() {
     assert_eq!(rig.catalog.commit(&commit).await.unwrap_err().kind, Kind::Fenced);
     assert_eq!(snapshot(&rig.inner).await.collections().count(), 1);
     holder.version = commit.next;
-    holder
-        .send(&rig.catalog, vec![put_collection(collection(12, "next"))])
-        .await;
+    holder.send(&rig.catalog, vec![put_collection(collection(12, "next"))]).await;
 }
 
 /// The question itself may fail; it is asked again, and the commit is sent again under the same id.
@@ -82,10 +77,7 @@ async fn an_unknown_commit_that_did_not_happen_is_sent_again_with_the_same_id() 
     }
     assert_eq!(rig.catalog.outcome(&commit).await.unwrap(), Outcome::Absent);
     rig.fail("commit", Fault::After);
-    assert_eq!(
-        rig.catalog.commit(&commit).await.unwrap_err().kind,
-        Kind::UnknownOutcome
-    );
+    assert_eq!(rig.catalog.commit(&commit).await.unwrap_err().kind, Kind::UnknownOutcome);
     assert_eq!(rig.catalog.outcome(&commit).await.unwrap(), Outcome::Committed);
     assert_eq!(rig.inner.lease().await.unwrap().version, commit.next);
 }
@@ -117,51 +109,30 @@ async fn a_refused_commit_stays_refused_when_its_answer_could_be_lost() {
 async fn a_takeover_whose_answer_was_lost_is_seen_in_the_lease() {
     let rig = rig().await;
     let seen = rig.catalog.lease().await.unwrap();
-    let takeover = Takeover {
-        seen,
-        log: log(1),
-        commit_id: 9,
-    };
+    let takeover = Takeover { seen, log: log(1), commit_id: 9 };
     rig.fail("take_over", Fault::Before);
-    assert_eq!(
-        rig.catalog.take_over(&takeover).await.unwrap_err().kind,
-        Kind::Unavailable
-    );
+    assert_eq!(rig.catalog.take_over(&takeover).await.unwrap_err().kind, Kind::Unavailable);
     assert_eq!(rig.catalog.lease().await.unwrap(), seen);
     rig.fail("take_over", Fault::After);
-    assert_eq!(
-        rig.catalog.take_over(&takeover).await.unwrap_err().kind,
-        Kind::UnknownOutcome
-    );
+    assert_eq!(rig.catalog.take_over(&takeover).await.unwrap_err().kind, Kind::UnknownOutcome);
     let lease = rig.catalog.lease().await.unwrap();
     assert_eq!(
         (lease.epoch, lease.incarnation, lease.version.commit_id),
         (log(1).epoch, log(1).incarnation, 9)
     );
-    assert_eq!(
-        rig.catalog.take_over(&takeover).await.unwrap_err().kind,
-        Kind::Fenced,
-        "not twice"
-    );
+    assert_eq!(rig.catalog.take_over(&takeover).await.unwrap_err().kind, Kind::Fenced, "not twice");
     assert_eq!(snapshot(&rig.inner).await.logs().count(), 1);
 }
 
 #[tokio::test]
 async fn every_call_can_fail_in_both_ways() {
-    for (fault, kind) in [
-        (Fault::Before, Kind::Unavailable),
-        (Fault::After, Kind::UnknownOutcome),
-    ] {
+    for (fault, kind) in [(Fault::Before, Kind::Unavailable), (Fault::After, Kind::UnknownOutcome)] {
         let inner = Memory::new();
         inner.migrate("cluster").await.unwrap();
         let holder = Holder::elect(&inner, 1).await;
         let broken = Faulty::new(inner.clone(), move |_| Some(fault));
         let (lease, commit) = (holder.lease, holder.commit(begin()));
-        let takeover = Takeover {
-            seen: lease,
-            log: log(2),
-            commit_id: 2,
-        };
+        let takeover = Takeover { seen: lease, log: log(2), commit_id: 2 };
         let errors = [
             broken.migrate("x").await.unwrap_err(),
             broken.load().await.map(drop).unwrap_err(),
@@ -171,20 +142,14 @@ async fn every_call_can_fail_in_both_ways() {
             broken.commit(&commit).await.unwrap_err(),
             broken
                 .take_over(&Takeover {
-                    seen: Lease {
-                        version: inner.lease().await.unwrap().version,
-                        ..lease
-                    },
+                    seen: Lease { version: inner.lease().await.unwrap().version, ..lease },
                     ..takeover
                 })
                 .await
                 .map(drop)
                 .unwrap_err(),
             broken
-                .renew(
-                    inner.lease().await.unwrap().epoch,
-                    inner.lease().await.unwrap().incarnation,
-                )
+                .renew(inner.lease().await.unwrap().epoch, inner.lease().await.unwrap().incarnation)
                 .await
                 .map(drop)
                 .unwrap_err(),

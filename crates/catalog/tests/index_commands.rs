@@ -51,33 +51,16 @@ fn indexes() {
             (drop_index("missing", "vec", ""), 100, false),
         ],
     );
-    assert_eq!(
-        make()
-            .collection("c")
-            .index_on(mishards_types::FieldId(101))
-            .unwrap()
-            .name,
-        "vec"
-    );
+    assert_eq!(make().collection("c").index_on(mishards_types::FieldId(101)).unwrap().name, "vec");
     let loaded = || make().with([index("c", "vec2", "", "8"), load("c", &[])]);
-    table(
-        loaded,
-        [
-            (drop_index("c", "vec", ""), 1100, false),
-            (drop_index("c", "tag", ""), OK, true),
-        ],
-    );
+    table(loaded, [(drop_index("c", "vec", ""), 1100, false), (drop_index("c", "tag", ""), OK, true)]);
     let released = || loaded().with([release("c", &[])]);
     table(released, [(drop_index("c", "vec", ""), OK, true)]);
 }
 
 #[test]
 fn a_dropped_index_takes_its_files_alone() {
-    let mut w = world().with([
-        create("c"),
-        index("c", "vec", "", "8"),
-        index("c", "tag", "", "1"),
-    ]);
+    let mut w = world().with([create("c"), index("c", "vec", "", "8"), index("c", "tag", "", "1")]);
     let c = w.collection("c");
     let partition = w.snapshot.partitions_of(c.id).next().unwrap().id;
     let mut one = with_index(with_index(segment(50, Origin::Flush, 3), "idx/vec"), "idx/tag");
@@ -86,10 +69,7 @@ fn a_dropped_index_takes_its_files_alone() {
     w.apply(&[put_segment(one)]);
     assert_eq!(w.run(&drop_index("c", "vec", "")), (OK, 2));
     let left = w.snapshot.segments().next().unwrap();
-    assert_eq!(
-        left.indexes.iter().map(|i| &*i.file.path).collect::<Vec<_>>(),
-        ["idx/tag"]
-    );
+    assert_eq!(left.indexes.iter().map(|i| &*i.file.path).collect::<Vec<_>>(), ["idx/tag"]);
     let gone = w.snapshot.files_removed_through(w.snapshot.version.commit_seq);
     assert_eq!(gone.iter().map(|f| &*f.path).collect::<Vec<_>>(), ["idx/vec"]);
 }
@@ -97,15 +77,9 @@ fn a_dropped_index_takes_its_files_alone() {
 #[test]
 fn loading_needs_an_index_on_every_vector() {
     let make = || world().with([create_with("c", two_vectors(), 1, 0), index("c", "tag", "", "1")]);
-    table(
-        make,
-        [(load("c", &[]), 700, false), (load("missing", &[]), 100, false)],
-    );
+    table(make, [(load("c", &[]), 700, false), (load("missing", &[]), 100, false)]);
     let half = || make().with([index("c", "vec", "", "8")]);
-    table(
-        half,
-        [(load("c", &[]), 1100, false), (release("c", &[]), OK, false)],
-    );
+    table(half, [(load("c", &[]), 1100, false), (release("c", &[]), OK, false)]);
     let full = || half().with([index("c", "vec2", "", "8")]);
     table(full, [(load("c", &[]), OK, true)]);
 }
@@ -114,12 +88,7 @@ fn loading_needs_an_index_on_every_vector() {
 fn load_and_release() {
     let base = || {
         world()
-            .with([
-                create("c"),
-                partition("c", "p"),
-                alias("c", "a"),
-                index("c", "vec", "", "8"),
-            ])
+            .with([create("c"), partition("c", "p"), alias("c", "a"), index("c", "vec", "", "8")])
             .with([create_with("k", keyed(), 1, 2), index("k", "vec", "", "8")])
     };
     table(
@@ -148,31 +117,17 @@ fn load_and_release() {
             (release("c", &["p"]), OK, true),
         ],
     );
-    assert_eq!(
-        whole().with([partition("c", "later")]).loaded("c"),
-        ["_default", "p", "later"]
-    );
+    assert_eq!(whole().with([partition("c", "later")]).loaded("c"), ["_default", "p", "later"]);
     assert_eq!(whole().with([release("c", &["p"])]).loaded("c"), ["_default"]);
     let part = || base().with([load("c", &["p"])]);
     assert_eq!(part().with([partition("c", "later")]).loaded("c"), ["p"]);
-    assert_eq!(
-        part().with([load("c", &["_default"])]).loaded("c"),
-        ["_default", "p"]
-    );
+    assert_eq!(part().with([load("c", &["_default"])]).loaded("c"), ["_default", "p"]);
     assert_eq!(part().with([load("c", &[])]).loaded("c"), ["_default", "p"]);
     let none = part().with([release("c", &["p"])]);
-    assert_eq!(
-        none.collection("c").load,
-        LoadState::default(),
-        "without its last partition it is released"
-    );
+    assert_eq!(none.collection("c").load, LoadState::default(), "without its last partition it is released");
     let none = whole().with([release("c", &["p", "_default"])]);
     assert!(!none.collection("c").load.is_loaded());
-    let replicas = Command::Load {
-        database: name("default"),
-        collection: name("c"),
-        partitions: vec![],
-        replicas: 0,
-    };
+    let replicas =
+        Command::Load { database: name("default"), collection: name("c"), partitions: vec![], replicas: 0 };
     assert_eq!(base().with([replicas]).collection("c").load.replicas, 1);
 }

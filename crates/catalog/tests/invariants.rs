@@ -20,10 +20,7 @@ fn settled() -> Snapshot {
     let mut moved = collection(10, "c");
     moved.deltas_through = Sequence(40);
     moved.schema_version = 3;
-    let old = Segment {
-        folded_through: Sequence(30),
-        ..segment(20, Origin::Flush, 20)
-    };
+    let old = Segment { folded_through: Sequence(30), ..segment(20, Origin::Flush, 20) };
     after([
         begin(),
         vec![
@@ -40,121 +37,53 @@ fn settled() -> Snapshot {
 fn assert_refused(name: &str, changes: &[Change], because: &str) {
     let error = check_invariants(&settled(), changes).expect_err(name);
     assert_eq!(error.kind, Kind::Refused, "{name}");
-    assert!(
-        error.message.contains(because) && !error.is_retryable(),
-        "{name}: {error}"
-    );
+    assert!(error.message.contains(because) && !error.is_retryable(), "{name}: {error}");
 }
 
 #[test]
 fn each_broken_change_is_refused() {
-    let base = || Segment {
-        folded_through: Sequence(30),
-        ..segment(20, Origin::Flush, 20)
-    };
+    let base = || Segment { folded_through: Sequence(30), ..segment(20, Origin::Flush, 20) };
     let fresh = || segment(29, Origin::Flush, 25);
-    let named = |path: &str| Segment {
-        footer: file(path),
-        ..fresh()
-    };
+    let named = |path: &str| Segment { footer: file(path), ..fresh() };
     let now = || (*settled().collections().next().unwrap().clone()).clone();
     let table: Vec<(&str, &str, Change)> = vec![
-        (
-            "footer",
-            "never change",
-            put_segment(Segment {
-                footer: file("other"),
-                ..base()
-            }),
-        ),
-        (
-            "files",
-            "never change",
-            put_segment(Segment {
-                files: vec![file("other")],
-                ..base()
-            }),
-        ),
+        ("footer", "never change", put_segment(Segment { footer: file("other"), ..base() })),
+        ("files", "never change", put_segment(Segment { files: vec![file("other")], ..base() })),
         (
             "folded",
             "folded_through went back",
-            put_segment(Segment {
-                folded_through: Sequence(29),
-                ..base()
-            }),
+            put_segment(Segment { folded_through: Sequence(29), ..base() }),
         ),
-        (
-            "name in use",
-            "name was used",
-            put_segment(named("seg/20/footer")),
-        ),
-        (
-            "name of a removed one",
-            "name was used",
-            put_segment(named("seg/21/footer")),
-        ),
+        ("name in use", "name was used", put_segment(named("seg/20/footer"))),
+        ("name of a removed one", "name was used", put_segment(named("seg/21/footer"))),
         ("a removed one comes back", "name was used", flush(21)),
         (
             "collection gone",
             "collection is gone",
-            put_segment(Segment {
-                collection: CollectionId(99),
-                ..fresh()
-            }),
+            put_segment(Segment { collection: CollectionId(99), ..fresh() }),
         ),
         (
             "partition gone",
             "partition is gone",
-            put_segment(Segment {
-                partition: PartitionId(99),
-                ..fresh()
-            }),
+            put_segment(Segment { partition: PartitionId(99), ..fresh() }),
         ),
-        (
-            "flushed back",
-            "flushed_through went back",
-            put_partition(partition(11, 10, 19)),
-        ),
-        (
-            "flushed alone",
-            "without a segment",
-            put_partition(partition(11, 10, 21)),
-        ),
+        ("flushed back", "flushed_through went back", put_partition(partition(11, 10, 19))),
+        ("flushed alone", "without a segment", put_partition(partition(11, 10, 21))),
         (
             "deltas",
             "deltas_through went back",
-            put_collection(Collection {
-                deltas_through: Sequence(39),
-                ..now()
-            }),
+            put_collection(Collection { deltas_through: Sequence(39), ..now() }),
         ),
-        (
-            "schema",
-            "schema version went back",
-            put_collection(Collection {
-                schema_version: 2,
-                ..now()
-            }),
-        ),
+        ("schema", "schema version went back", put_collection(Collection { schema_version: 2, ..now() })),
     ];
     for (name, because, change) in table {
         assert_refused(name, std::slice::from_ref(&change), because);
         // Wherever it stands among good ones.
-        assert_refused(
-            name,
-            &[put_alias(alias("a", 10)), change, put_delta(delta(31, 41))],
-            because,
-        );
+        assert_refused(name, &[put_alias(alias("a", 10)), change, put_delta(delta(31, 41))], because);
     }
-    let late = vec![
-        put_segment(segment(29, Origin::Flush, 26)),
-        put_partition(partition(11, 10, 25)),
-    ];
+    let late = vec![put_segment(segment(29, Origin::Flush, 26)), put_partition(partition(11, 10, 25))];
     assert_refused("a segment beyond the watermark", &late, "without a segment");
-    let elsewhere = Segment {
-        partition: PartitionId(12),
-        ..segment(29, Origin::Flush, 25)
-    };
+    let elsewhere = Segment { partition: PartitionId(12), ..segment(29, Origin::Flush, 25) };
     let other = vec![put_segment(elsewhere), put_partition(partition(11, 10, 25))];
     assert_refused("a segment of another partition", &other, "without a segment");
 }
@@ -162,48 +91,19 @@ fn each_broken_change_is_refused() {
 #[test]
 fn what_the_writer_does_is_allowed() {
     let s = settled();
-    let base = || Segment {
-        folded_through: Sequence(30),
-        ..segment(20, Origin::Flush, 20)
-    };
+    let base = || Segment { folded_through: Sequence(30), ..segment(20, Origin::Flush, 20) };
     let now = || (*s.collections().next().unwrap().clone()).clone();
     let allowed: Vec<Vec<Change>> = vec![
         vec![],
-        vec![
-            put_segment(segment(29, Origin::Flush, 25)),
-            put_partition(partition(11, 10, 25)),
-        ],
+        vec![put_segment(segment(29, Origin::Flush, 25)), put_partition(partition(11, 10, 25))],
         vec![put_segment(with_index(base(), "idx/1"))],
-        vec![put_segment(Segment {
-            delete_file: Some(file("d")),
-            folded_through: Sequence(31),
-            ..base()
-        })],
+        vec![put_segment(Segment { delete_file: Some(file("d")), folded_through: Sequence(31), ..base() })],
         vec![drop_segment(20), put_segment(segment(29, Origin::Merge, 20))],
-        vec![
-            put_delta(delta(31, 44)),
-            put_collection(Collection {
-                deltas_through: Sequence(44),
-                ..now()
-            }),
-        ],
-        vec![put_collection(Collection {
-            schema_version: 4,
-            ..now()
-        })],
-        vec![put_partition(Partition {
-            name: "new".to_owned(),
-            ..partition(11, 10, 20)
-        })],
-        vec![
-            remove(EntityKind::Collection, 10),
-            drop_segment(20),
-            remove(EntityKind::Partition, 11),
-        ],
-        vec![
-            put_collection(collection(50, "new")),
-            put_partition(partition(51, 50, 0)),
-        ],
+        vec![put_delta(delta(31, 44)), put_collection(Collection { deltas_through: Sequence(44), ..now() })],
+        vec![put_collection(Collection { schema_version: 4, ..now() })],
+        vec![put_partition(Partition { name: "new".to_owned(), ..partition(11, 10, 20) })],
+        vec![remove(EntityKind::Collection, 10), drop_segment(20), remove(EntityKind::Partition, 11)],
+        vec![put_collection(collection(50, "new")), put_partition(partition(51, 50, 0))],
     ];
     for changes in allowed {
         check_invariants(&s, &changes).unwrap();

@@ -31,20 +31,12 @@ async fn a_reopened_file_holds_the_same() {
     let before = filled(&path).await;
     let after = read(&path).await.unwrap().unwrap();
     assert_eq!(rows(&before), rows(&after.snapshot));
-    assert_eq!(
-        (after.cluster_id.as_str(), after.snapshot.version),
-        ("cluster", before.version)
-    );
+    assert_eq!((after.cluster_id.as_str(), after.snapshot.version), ("cluster", before.version));
     assert_eq!(after.lease.incarnation, log(1).incarnation, "64 bits survive");
     let catalog = Sqlite::open(&path).unwrap();
     assert_eq!(catalog.path(), path);
-    let mut holder = Holder {
-        lease: after.lease,
-        version: after.lease.version,
-    };
-    holder
-        .send(&catalog, vec![put_collection(collection(40, "later"))])
-        .await;
+    let mut holder = Holder { lease: after.lease, version: after.lease.version };
+    holder.send(&catalog, vec![put_collection(collection(40, "later"))]).await;
     assert_eq!(snapshot(&catalog).await.collections().count(), 2);
 }
 
@@ -56,28 +48,17 @@ async fn a_newer_format_is_refused_by_name() {
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute("update mishards_meta set format = 2", []).unwrap();
     let catalog = Sqlite::open(&path).unwrap();
-    for error in [
-        catalog.load().await.map(drop).unwrap_err(),
-        catalog.migrate("x").await.unwrap_err(),
-    ] {
+    for error in [catalog.load().await.map(drop).unwrap_err(), catalog.migrate("x").await.unwrap_err()] {
         assert_eq!(error.kind, Kind::NewerFormat);
-        assert!(
-            error.message.contains("format 2") && !error.is_retryable(),
-            "{error}"
-        );
+        assert!(error.message.contains("format 2") && !error.is_retryable(), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for (i, bytes) in [
-        vec![b'x'; 5_000],
-        b"SQLite format 3\0".repeat(400),
-        vec![0xff; 100],
-    ]
-    .into_iter()
-    .enumerate()
+    for (i, bytes) in
+        [vec![b'x'; 5_000], b"SQLite format 3\0".repeat(400), vec![0xff; 100]].into_iter().enumerate()
     {
         let path = dir.path().join(format!("garbage{i}"));
         std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), &bytes).unwrap();
@@ -97,12 +78,10 @@ async fn a_row_that_cannot_be_read_is_named_as_damage() {
     filled(&path).await;
     let raw = rusqlite::Connection::open(&path).unwrap();
     for body in ["", "{", "{\"collection\":{}}", "{\"strange\":1}", "null"] {
-        raw.execute("update mishards_segments set body = ?1", [body])
-            .unwrap();
+        raw.execute("update mishards_segments set body = ?1", [body]).unwrap();
         assert_eq!(read(&path).await.unwrap_err().kind, Kind::Corrupt, "{body}");
     }
-    raw.execute("update mishards_segments set body = x'00ff'", [])
-        .unwrap();
+    raw.execute("update mishards_segments set body = x'00ff'", []).unwrap();
     assert_eq!(read(&path).await.unwrap_err().kind, Kind::Corrupt);
 }
 
@@ -112,10 +91,7 @@ async fn tables_without_their_row_are_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.db");
         filled(&path).await;
-        rusqlite::Connection::open(&path)
-            .unwrap()
-            .execute(&format!("delete from {table}"), [])
-            .unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute(&format!("delete from {table}"), []).unwrap();
         assert_eq!(read(&path).await.unwrap_err().kind, Kind::Corrupt, "{table}");
     }
 }
@@ -127,8 +103,7 @@ async fn a_damaged_file_never_panics() {
     let path = dir.path().join("catalog.db");
     filled(&path).await;
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
-        .unwrap();
+    raw.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).unwrap();
     drop(raw);
     let bytes = std::fs::read(&path).unwrap();
     let (mut refused, mut at) = (0, 1);

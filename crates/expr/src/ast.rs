@@ -13,11 +13,7 @@ pub struct Ast {
 
 impl Ast {
     pub fn new(column: usize, node: Node) -> Ast {
-        Ast {
-            column,
-            height: node.height(),
-            node,
-        }
+        Ast { column, height: node.height(), node }
     }
 }
 
@@ -81,9 +77,7 @@ impl Node {
             Node::In { value, list, .. } => value.height.max(list.height),
             Node::Like { value, pattern } => value.height.max(pattern.height),
             Node::Contains { value, item, .. } => value.height.max(item.height),
-            Node::Chain {
-                first, middle, last, ..
-            } => first.height.max(middle.height).max(last.height),
+            Node::Chain { first, middle, last, .. } => first.height.max(middle.height).max(last.height),
         };
         below + 1
     }

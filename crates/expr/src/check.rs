@@ -15,15 +15,8 @@ pub fn check(tree: &Ast, templates: &Templates, schema: &Schema) -> Result<Predi
 /// Checks a lone name or path.
 pub fn check_path(tree: &Ast, schema: &Schema) -> Result<Operand> {
     match &tree.node {
-        Node::Name { .. } => Checker {
-            templates: &Templates::new(),
-            schema,
-        }
-        .operand(tree),
-        _ => Err(Error::at(
-            tree.column,
-            "expected a field name or a path into a JSON field",
-        )),
+        Node::Name { .. } => Checker { templates: &Templates::new(), schema }.operand(tree),
+        _ => Err(Error::at(tree.column, "expected a field name or a path into a JSON field")),
     }
 }
 
@@ -94,29 +87,17 @@ impl Checker<'_> {
             Node::Compare(op, left, right) => {
                 self.compare(column, self.operand(left)?, *op, self.operand(right)?)
             }
-            Node::Chain {
-                first,
-                op1,
-                middle,
-                op2,
-                last,
-            } => self.chain(column, first, *op1, middle, *op2, last),
+            Node::Chain { first, op1, middle, op2, last } => {
+                self.chain(column, first, *op1, middle, *op2, last)
+            }
             Node::In { value, list, negated } => {
                 let inner = self.membership(column, value, list)?;
-                Ok(if *negated {
-                    Predicate::Not(Box::new(inner))
-                } else {
-                    inner
-                })
+                Ok(if *negated { Predicate::Not(Box::new(inner)) } else { inner })
             }
             Node::Like { value, pattern } => self.like(value, pattern),
             Node::IsNull { value, negated } => {
                 let inner = self.null_test(value)?;
-                Ok(if *negated {
-                    Predicate::Not(Box::new(inner))
-                } else {
-                    inner
-                })
+                Ok(if *negated { Predicate::Not(Box::new(inner)) } else { inner })
             }
             Node::Exists(inner) => match self.operand(inner)? {
                 path @ Operand::Json { .. } => Ok(Predicate::Exists(path)),
@@ -138,17 +119,12 @@ impl Checker<'_> {
     fn boolean_operand(&self, tree: &Ast) -> Result<Predicate> {
         match self.operand(tree)? {
             Operand::Literal(Value::Bool(v)) => Ok(Predicate::Const(v)),
-            operand if matches!(family(&operand), Family::Bool | Family::Any) => Ok(Predicate::Compare(
-                operand,
-                Comparison::Eq,
-                Operand::Literal(Value::Bool(true)),
-            )),
+            operand if matches!(family(&operand), Family::Bool | Family::Any) => {
+                Ok(Predicate::Compare(operand, Comparison::Eq, Operand::Literal(Value::Bool(true))))
+            }
             operand => Err(Error::at(
                 tree.column,
-                format!(
-                    "predicate is not a boolean expression: it gives {}",
-                    type_name(&operand)
-                ),
+                format!("predicate is not a boolean expression: it gives {}", type_name(&operand)),
             )),
         }
     }
@@ -187,10 +163,7 @@ impl Checker<'_> {
             || (matches!(right, Operand::Json { .. }) && !matches!(left, Operand::Literal(_)))
             || (l == Family::Any && !matches!(right, Operand::Literal(_)))
         {
-            return Err(Error::at(
-                column,
-                "two column comparison with JSON type is not supported",
-            ));
+            return Err(Error::at(column, "two column comparison with JSON type is not supported"));
         }
         let whole_array = l == Family::Array || (r == Family::Array && l != Family::Any);
         if whole_array {
@@ -272,19 +245,14 @@ impl Checker<'_> {
 
     fn null_test(&self, value: &Ast) -> Result<Predicate> {
         match self.operand(value)? {
-            Operand::Json { path, .. } if matches!(path.last(), Some(Step::Index(_))) => Err(Error::at(
-                value.column,
-                "is null is not supported on an element of a JSON array",
-            )),
-            Operand::Column { data_type, .. } if data_type.is_vector() => Err(Error::at(
-                value.column,
-                "is null is not supported on a vector field",
-            )),
+            Operand::Json { path, .. } if matches!(path.last(), Some(Step::Index(_))) => {
+                Err(Error::at(value.column, "is null is not supported on an element of a JSON array"))
+            }
+            Operand::Column { data_type, .. } if data_type.is_vector() => {
+                Err(Error::at(value.column, "is null is not supported on a vector field"))
+            }
             operand @ (Operand::Column { .. } | Operand::Json { .. }) => Ok(Predicate::IsNull(operand)),
-            _ => Err(Error::at(
-                value.column,
-                "is null takes a field or a path into a JSON field",
-            )),
+            _ => Err(Error::at(value.column, "is null takes a field or a path into a JSON field")),
         }
     }
 
@@ -292,14 +260,9 @@ impl Checker<'_> {
         let operand = self.operand(value)?;
         let element = match &operand {
             Operand::Json { .. } => Family::Any,
-            Operand::Column {
-                field,
-                data_type: DataType::Array,
-            } => self
-                .schema
-                .field_by_id(*field)
-                .and_then(|f| f.element)
-                .map_or(Family::Any, family_of),
+            Operand::Column { field, data_type: DataType::Array } => {
+                self.schema.field_by_id(*field).and_then(|f| f.element).map_or(Family::Any, family_of)
+            }
             _ => {
                 return Err(Error::at(
                     value.column,
@@ -317,10 +280,7 @@ impl Checker<'_> {
                 ));
             }
         };
-        if let Some(bad) = values
-            .iter()
-            .find(|v| element != Family::Any && value_family(v) != element)
-        {
+        if let Some(bad) = values.iter().find(|v| element != Family::Any && value_family(v) != element) {
             return Err(Error::at(
                 item.column,
                 format!("value {bad} does not have the type of the array's elements"),
@@ -345,9 +305,7 @@ impl Checker<'_> {
                     Operand::Literal(v) => Ok(v),
                     _ => Err(Error::at(item.column, "a list can hold only constants")),
                 };
-                Ok(Operand::Literal(Value::Array(
-                    items.iter().map(literal).collect::<Result<_>>()?,
-                )))
+                Ok(Operand::Literal(Value::Array(items.iter().map(literal).collect::<Result<_>>()?)))
             }
             Node::Name { name, steps } => self.name(column, name, steps),
             Node::Negate(inner) => self.arithmetic(
@@ -360,21 +318,16 @@ impl Checker<'_> {
                 self.arithmetic(column, *op, self.operand(left)?, self.operand(right)?)
             }
             Node::Power(base, exponent) => match (self.operand(base)?, self.operand(exponent)?) {
-                (Operand::Literal(a), Operand::Literal(b)) => fold_power(column, &a, &b).map(Operand::Literal),
+                (Operand::Literal(a), Operand::Literal(b)) => {
+                    fold_power(column, &a, &b).map(Operand::Literal)
+                }
                 _ => Err(Error::at(column, "power can only apply on constants")),
             },
             Node::ArrayLength(inner) => match self.operand(inner)? {
-                Operand::Column {
-                    field,
-                    data_type: DataType::Array,
-                } => Ok(Operand::Length {
-                    field,
-                    json_path: None,
-                }),
-                Operand::Json { field, path } => Ok(Operand::Length {
-                    field,
-                    json_path: Some(path),
-                }),
+                Operand::Column { field, data_type: DataType::Array } => {
+                    Ok(Operand::Length { field, json_path: None })
+                }
+                Operand::Json { field, path } => Ok(Operand::Length { field, json_path: Some(path) }),
                 _ => Err(Error::at(
                     column,
                     "array_length operation are only supported on array or json fields",
@@ -395,10 +348,7 @@ impl Checker<'_> {
             Some(dynamic) if name != DYNAMIC_FIELD => {
                 let mut path = vec![Step::Key(name.to_owned())];
                 path.extend_from_slice(steps);
-                Ok(Operand::Json {
-                    field: dynamic.id,
-                    path,
-                })
+                Ok(Operand::Json { field: dynamic.id, path })
             }
             _ => Err(Error::at(column, format!("field {name} not exist"))),
         }
@@ -410,22 +360,12 @@ impl Checker<'_> {
                 column,
                 format!("field {} is a vector: it cannot be used in a filter", field.name),
             )),
-            (DataType::Json, steps) => Ok(Operand::Json {
-                field: field.id,
-                path: steps.to_vec(),
-            }),
+            (DataType::Json, steps) => Ok(Operand::Json { field: field.id, path: steps.to_vec() }),
             (DataType::Array, [Step::Index(index)]) => {
                 let element = field.element.unwrap_or(DataType::Int64);
-                Ok(Operand::Element {
-                    field: field.id,
-                    element,
-                    index: *index,
-                })
+                Ok(Operand::Element { field: field.id, element, index: *index })
             }
-            (data_type, []) => Ok(Operand::Column {
-                field: field.id,
-                data_type,
-            }),
+            (data_type, []) => Ok(Operand::Column { field: field.id, data_type }),
             _ => Err(Error::at(
                 column,
                 format!(
@@ -440,10 +380,7 @@ impl Checker<'_> {
     fn arithmetic(&self, column: usize, op: Arithmetic, left: Operand, right: Operand) -> Result<Operand> {
         for side in [&left, &right] {
             if !matches!(family(side), Family::Number | Family::Any) {
-                return Err(Error::at(
-                    column,
-                    format!("arithmetic takes numbers, not {}", type_name(side)),
-                ));
+                return Err(Error::at(column, format!("arithmetic takes numbers, not {}", type_name(side))));
             }
         }
         if matches!(op, Arithmetic::Div | Arithmetic::Mod)

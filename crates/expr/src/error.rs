@@ -12,10 +12,7 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn at(column: usize, message: impl Into<String>) -> Error {
-        Error {
-            column,
-            message: message.into(),
-        }
+        Error { column, message: message.into() }
     }
 
     /// Whether the same text could be accepted later: never.

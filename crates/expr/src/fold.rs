@@ -17,10 +17,7 @@ fn fold(parts: Vec<Predicate>, neutral: bool, join: fn(Vec<Predicate>) -> Predic
     if parts.contains(&Predicate::Const(!neutral)) {
         return Predicate::Const(!neutral);
     }
-    let mut rest: Vec<Predicate> = parts
-        .into_iter()
-        .filter(|p| *p != Predicate::Const(neutral))
-        .collect();
+    let mut rest: Vec<Predicate> = parts.into_iter().filter(|p| *p != Predicate::Const(neutral)).collect();
     match rest.len() {
         0 => Predicate::Const(neutral),
         1 => rest.swap_remove(0),
@@ -42,11 +39,7 @@ pub fn fold_compare(column: usize, a: &Value, op: Comparison, b: &Value) -> Resu
             _ => {
                 return Err(Error::at(
                     column,
-                    format!(
-                        "comparisons between {} and {} are not supported",
-                        a.kind(),
-                        b.kind()
-                    ),
+                    format!("comparisons between {} and {} are not supported", a.kind(), b.kind()),
                 ));
             }
         },
@@ -63,9 +56,7 @@ pub fn fold_arithmetic(column: usize, op: Arithmetic, a: &Value, b: &Value) -> R
             Arithmetic::Div => a.checked_div(*b),
             Arithmetic::Mod => a.checked_rem(*b),
         };
-        return out
-            .map(Value::Int)
-            .ok_or_else(|| Error::at(column, "the constant is out of range"));
+        return out.map(Value::Int).ok_or_else(|| Error::at(column, "the constant is out of range"));
     }
     let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else {
         return Err(Error::at(column, "arithmetic takes numbers"));
@@ -87,7 +78,10 @@ pub fn fold_power(column: usize, a: &Value, b: &Value) -> Result<Value> {
     if let (Value::Int(base), Value::Int(exponent)) = (a, b)
         && let Ok(exponent) = u32::try_from(*exponent)
     {
-        return base.checked_pow(exponent).map(Value::Int).ok_or_else(|| Error::at(column, "the constant is out of range"));
+        return base
+            .checked_pow(exponent)
+            .map(Value::Int)
+            .ok_or_else(|| Error::at(column, "the constant is out of range"));
     }
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => Ok(Value::Float(a.powf(b))),

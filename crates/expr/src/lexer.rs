@@ -24,10 +24,7 @@ const SYMBOLS: [&str; 27] = [
 
 /// Splits a filter into tokens, each with its column.
 pub fn tokenize(text: &str) -> Result<Vec<(usize, Token)>> {
-    let mut lexer = Lexer {
-        rest: text.chars(),
-        column: 1,
-    };
+    let mut lexer = Lexer { rest: text.chars(), column: 1 };
     let mut tokens = Vec::new();
     loop {
         while lexer.peek().is_some_and(char::is_whitespace) {
@@ -130,9 +127,7 @@ impl Lexer<'_> {
                 for _ in 0..prefix.len() + digits.len() {
                     self.next();
                 }
-                return i64::from_str_radix(&digits, radix)
-                    .map(Token::Int)
-                    .map_err(|_| bad(&digits));
+                return i64::from_str_radix(&digits, radix).map(Token::Int).map_err(|_| bad(&digits));
             }
         }
         let mut digits = self.take_while(|c| c.is_ascii_digit());
@@ -165,11 +160,7 @@ impl Lexer<'_> {
                 .ok_or_else(|| bad(&digits));
         }
         let octal = digits.len() > 1 && digits.starts_with('0');
-        let parsed = if octal {
-            i64::from_str_radix(&digits, 8)
-        } else {
-            digits.parse()
-        };
+        let parsed = if octal { i64::from_str_radix(&digits, 8) } else { digits.parse() };
         match parsed {
             Ok(v) => Ok(Token::Int(v)),
             Err(_) if digits == "9223372036854775808" => Ok(Token::Smallest),
@@ -231,9 +222,7 @@ impl Lexer<'_> {
     fn code(&mut self, digits: usize, radix: u32) -> Option<char> {
         let mut value = 0u32;
         for _ in 0..digits {
-            value = value
-                .checked_mul(radix)?
-                .checked_add(self.next()?.to_digit(radix)?)?;
+            value = value.checked_mul(radix)?.checked_add(self.next()?.to_digit(radix)?)?;
         }
         char::from_u32(value)
     }

@@ -111,11 +111,7 @@ mod tests {
             ("%%", "x", true),
             ("%_", "", false),
         ] {
-            assert_eq!(
-                LikePattern::new(pattern).matches(text),
-                expected,
-                "{pattern:?} on {text:?}"
-            );
+            assert_eq!(LikePattern::new(pattern).matches(text), expected, "{pattern:?} on {text:?}");
         }
     }
 }

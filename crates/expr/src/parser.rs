@@ -13,11 +13,7 @@ const HEIGHT: usize = 512;
 
 /// Parses a whole text.
 pub fn parse(text: &str) -> Result<Ast> {
-    let mut parser = Parser {
-        tokens: tokenize(text)?,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0 };
     let tree = parser.or()?;
     match parser.peek() {
         Token::End => Ok(tree),
@@ -47,11 +43,7 @@ impl Parser {
     }
 
     fn unexpected(&self, what: &str) -> Error {
-        let what = if what == "End" {
-            "end of the expression"
-        } else {
-            what
-        };
+        let what = if what == "End" { "end of the expression" } else { what };
         Error::at(self.column(), format!("unexpected {what}"))
     }
 
@@ -102,10 +94,7 @@ impl Parser {
     /// Passes a tree on if it is not too high.
     fn level(&self, tree: Ast) -> Result<Ast> {
         match tree.height > HEIGHT {
-            true => Err(Error::at(
-                self.column(),
-                format!("the expression has more than {HEIGHT} levels"),
-            )),
+            true => Err(Error::at(self.column(), format!("the expression has more than {HEIGHT} levels"))),
             false => Ok(tree),
         }
     }
@@ -139,13 +128,7 @@ impl Parser {
         if !self.keyword("null") {
             return Err(Error::at(self.column(), "expected null"));
         }
-        Ok(Ast::new(
-            column,
-            Node::IsNull {
-                value: Box::new(value),
-                negated,
-            },
-        ))
+        Ok(Ast::new(column, Node::IsNull { value: Box::new(value), negated }))
     }
 
     fn equality(&mut self) -> Result<Ast> {
@@ -153,15 +136,8 @@ impl Parser {
         let mut left = self.relation()?;
         while let Some(symbol) = self.symbol(&["==", "!="]) {
             let right = self.relation()?;
-            let op = if symbol == "==" {
-                Comparison::Eq
-            } else {
-                Comparison::Ne
-            };
-            left = self.level(Ast::new(
-                column,
-                Node::Compare(op, Box::new(left), Box::new(right)),
-            ))?;
+            let op = if symbol == "==" { Comparison::Eq } else { Comparison::Ne };
+            left = self.level(Ast::new(column, Node::Compare(op, Box::new(left), Box::new(right))))?;
         }
         Ok(left)
     }
@@ -186,16 +162,7 @@ impl Parser {
             return Ok(Ast::new(column, Node::Compare(op1, first, middle)));
         };
         let last = Box::new(self.membership()?);
-        Ok(Ast::new(
-            column,
-            Node::Chain {
-                first,
-                op1,
-                middle,
-                op2,
-                last,
-            },
-        ))
+        Ok(Ast::new(column, Node::Chain { first, op1, middle, op2, last }))
     }
 
     fn membership(&mut self) -> Result<Ast> {
@@ -207,14 +174,7 @@ impl Parser {
         }
         if self.keyword("in") {
             let list = Box::new(self.sum()?);
-            return Ok(Ast::new(
-                column,
-                Node::In {
-                    value: Box::new(value),
-                    list,
-                    negated,
-                },
-            ));
+            return Ok(Ast::new(column, Node::In { value: Box::new(value), list, negated }));
         }
         Ok(value)
     }
@@ -239,10 +199,7 @@ impl Parser {
                 _ => Arithmetic::Mod,
             };
             let right = next(self)?;
-            left = self.level(Ast::new(
-                column,
-                Node::Arithmetic(op, Box::new(left), Box::new(right)),
-            ))?;
+            left = self.level(Ast::new(column, Node::Arithmetic(op, Box::new(left), Box::new(right))))?;
         }
         Ok(left)
     }
@@ -273,13 +230,7 @@ impl Parser {
         let value = self.primary()?;
         if self.keyword("like") {
             let pattern = Box::new(self.primary()?);
-            return Ok(Ast::new(
-                column,
-                Node::Like {
-                    value: Box::new(value),
-                    pattern,
-                },
-            ));
+            return Ok(Ast::new(column, Node::Like { value: Box::new(value), pattern }));
         }
         if self.symbol(&["**"]).is_some() {
             let exponent = self.deeper(Parser::unary)?;
@@ -304,10 +255,7 @@ impl Parser {
             Token::Symbol("[") => Node::List(self.deeper(|p| p.items("]"))?),
             Token::Ident(word) => return self.word(column, word),
             Token::Smallest => {
-                return Err(Error::at(
-                    column,
-                    "\"9223372036854775808\" is not a number, or is out of range",
-                ));
+                return Err(Error::at(column, "\"9223372036854775808\" is not a number, or is out of range"));
             }
             Token::End => return Err(Error::at(column, "unexpected end of the expression")),
             Token::Symbol(s) => return Err(Error::at(column, format!("unexpected {s:?}"))),
@@ -334,10 +282,7 @@ impl Parser {
             "true" | "True" | "TRUE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(true)))),
             "false" | "False" | "FALSE" => return Ok(Ast::new(column, Node::Literal(Value::Bool(false)))),
             "null" | "NULL" | "Null" => {
-                return Err(Error::at(
-                    column,
-                    "null is tested with `is null` or `is not null`",
-                ));
+                return Err(Error::at(column, "null is tested with `is null` or `is not null`"));
             }
             _ => {}
         }
@@ -391,17 +336,12 @@ fn call(column: usize, name: &str, mut arguments: Vec<Ast>) -> Result<Ast> {
         _ => return Err(Error::at(column, format!("function {name} is not supported"))),
     };
     if arguments.len() != wanted {
-        return Err(Error::at(
-            column,
-            format!("{name} takes {wanted} arguments, got {}", arguments.len()),
-        ));
+        return Err(Error::at(column, format!("{name} takes {wanted} arguments, got {}", arguments.len())));
     }
     let node = match (mode, arguments.pop(), arguments.pop()) {
-        (Some(mode), Some(item), Some(value)) => Node::Contains {
-            mode,
-            value: Box::new(value),
-            item: Box::new(item),
-        },
+        (Some(mode), Some(item), Some(value)) => {
+            Node::Contains { mode, value: Box::new(value), item: Box::new(item) }
+        }
         (None, Some(value), _) => Node::ArrayLength(Box::new(value)),
         _ => return Err(Error::at(column, format!("{name} takes {wanted} arguments"))),
     };

@@ -23,10 +23,7 @@ fn compile_soon(text: String) -> Result<Predicate, Error> {
         assert_eq!(copy, out);
         send.send(copy).ok();
     };
-    let thread = std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(work)
-        .expect("a thread");
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work).expect("a thread");
     let out = receive.recv_timeout(SOON).expect("neither a panic nor a hang");
     thread.join().expect("no panic while dropping");
     out
@@ -86,11 +83,7 @@ fn condition() -> impl Strategy<Value = String> {
         Just("colour".to_owned()),
     ];
     let sum = number.clone().prop_recursive(3, 12, 2, |inner| {
-        (
-            inner.clone(),
-            prop::sample::select(vec!["+", "-", "*", "/", "%"]),
-            inner,
-        )
+        (inner.clone(), prop::sample::select(vec!["+", "-", "*", "/", "%"]), inner)
             .prop_map(|(a, op, b)| format!("({a} {op} {b})"))
     });
     let comparison = prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]);
@@ -157,11 +150,7 @@ fn reference_tokens(pattern: &str) -> Vec<(char, bool)> {
     let mut out = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
-        out.push(if c == '\\' {
-            (chars.next().unwrap_or('\\'), true)
-        } else {
-            (c, false)
-        });
+        out.push(if c == '\\' { (chars.next().unwrap_or('\\'), true) } else { (c, false) });
     }
     out
 }
@@ -177,12 +166,8 @@ fn reference_like(pattern: &[(char, bool)], text: &[char]) -> bool {
 
 #[test]
 fn moderate_nesting_is_accepted() {
-    for (open, close) in [
-        ("(", ")"),
-        ("not (", ")"),
-        ("flag and (i64 > 1 or ", ")"),
-        ("-i64 < 1 or (", ")"),
-    ] {
+    for (open, close) in [("(", ")"), ("not (", ")"), ("flag and (i64 > 1 or ", ")"), ("-i64 < 1 or (", ")")]
+    {
         let text = format!("{}flag{}", open.repeat(48), close.repeat(48));
         assert!(compile_soon(text).is_ok(), "48 of {open}");
     }
@@ -239,10 +224,7 @@ fn rows_of_operators_in_nested_parentheses_do_not_add_up() {
     for _ in 0..90 {
         text = format!("({text}{}{})", " * 1".repeat(120), " + 1".repeat(120));
     }
-    assert!(
-        compile_soon(format!("{text} > 1")).is_err(),
-        "a tree of 21,000 levels"
-    );
+    assert!(compile_soon(format!("{text} > 1")).is_err(), "a tree of 21,000 levels");
 }
 
 #[test]

@@ -44,81 +44,21 @@ fn unknown_fields() {
 #[test]
 fn comparisons_of_unlike_types() {
     refused(&[
-        (
-            "name == 1",
-            1,
-            "comparisons between VarChar and Int64 are not supported",
-        ),
-        (
-            "1 == name",
-            1,
-            "comparisons between VarChar and Int64 are not supported",
-        ),
-        (
-            "i64 == 'a'",
-            1,
-            "comparisons between Int64 and VarChar are not supported",
-        ),
-        (
-            "i8 == 'a'",
-            1,
-            "comparisons between Int8 and VarChar are not supported",
-        ),
-        (
-            "f < true",
-            1,
-            "comparisons between Float and Bool are not supported",
-        ),
-        (
-            "d == name",
-            1,
-            "comparisons between Double and VarChar are not supported",
-        ),
-        (
-            "flag == 1",
-            1,
-            "comparisons between Bool and Int64 are not supported",
-        ),
-        (
-            "tags == ['a']",
-            1,
-            "comparisons between Array and Array are not supported",
-        ),
-        (
-            "i64 == [1]",
-            1,
-            "comparisons between Int64 and Array are not supported",
-        ),
-        (
-            "nums[0] == 'a'",
-            1,
-            "comparisons between Int32 and VarChar are not supported",
-        ),
-        (
-            "tags[0] > 1",
-            1,
-            "comparisons between VarChar and Int64 are not supported",
-        ),
-        (
-            "array_length(tags) == 'a'",
-            1,
-            "comparisons between Int64 and VarChar are not supported",
-        ),
-        (
-            "i32 > 1 and name < 5",
-            13,
-            "comparisons between VarChar and Int64 are not supported",
-        ),
-        (
-            "1 == 'a'",
-            1,
-            "comparisons between Int64 and VarChar are not supported",
-        ),
-        (
-            "[1] == [1]",
-            1,
-            "comparisons between Array and Array are not supported",
-        ),
+        ("name == 1", 1, "comparisons between VarChar and Int64 are not supported"),
+        ("1 == name", 1, "comparisons between VarChar and Int64 are not supported"),
+        ("i64 == 'a'", 1, "comparisons between Int64 and VarChar are not supported"),
+        ("i8 == 'a'", 1, "comparisons between Int8 and VarChar are not supported"),
+        ("f < true", 1, "comparisons between Float and Bool are not supported"),
+        ("d == name", 1, "comparisons between Double and VarChar are not supported"),
+        ("flag == 1", 1, "comparisons between Bool and Int64 are not supported"),
+        ("tags == ['a']", 1, "comparisons between Array and Array are not supported"),
+        ("i64 == [1]", 1, "comparisons between Int64 and Array are not supported"),
+        ("nums[0] == 'a'", 1, "comparisons between Int32 and VarChar are not supported"),
+        ("tags[0] > 1", 1, "comparisons between VarChar and Int64 are not supported"),
+        ("array_length(tags) == 'a'", 1, "comparisons between Int64 and VarChar are not supported"),
+        ("i32 > 1 and name < 5", 13, "comparisons between VarChar and Int64 are not supported"),
+        ("1 == 'a'", 1, "comparisons between Int64 and VarChar are not supported"),
+        ("[1] == [1]", 1, "comparisons between Array and Array are not supported"),
         ("flag > false", 1, "a Bool can be compared only by == and !="),
     ]);
 }
@@ -126,65 +66,26 @@ fn comparisons_of_unlike_types() {
 #[test]
 fn json_is_compared_with_constants_only() {
     refused(&[
-        (
-            "j['a'] == j['b']",
-            1,
-            "two column comparison with JSON type is not supported",
-        ),
-        (
-            "j['a'] < i64",
-            1,
-            "two column comparison with JSON type is not supported",
-        ),
-        (
-            "i64 < j['a']",
-            1,
-            "two column comparison with JSON type is not supported",
-        ),
-        (
-            "name == j['a']",
-            1,
-            "two column comparison with JSON type is not supported",
-        ),
+        ("j['a'] == j['b']", 1, "two column comparison with JSON type is not supported"),
+        ("j['a'] < i64", 1, "two column comparison with JSON type is not supported"),
+        ("i64 < j['a']", 1, "two column comparison with JSON type is not supported"),
+        ("name == j['a']", 1, "two column comparison with JSON type is not supported"),
     ]);
-    refused_by(
-        &dynamic(),
-        &[(
-            "colour == size",
-            1,
-            "two column comparison with JSON type is not supported",
-        )],
-    );
+    refused_by(&dynamic(), &[("colour == size", 1, "two column comparison with JSON type is not supported")]);
 }
 
 #[test]
 fn what_is_no_condition() {
     refused(&[
         ("i64", 1, "predicate is not a boolean expression: it gives Int64"),
-        (
-            "name",
-            1,
-            "predicate is not a boolean expression: it gives VarChar",
-        ),
+        ("name", 1, "predicate is not a boolean expression: it gives VarChar"),
         ("i64 + 1", 1, "predicate is not a boolean expression"),
-        (
-            "flag and 1",
-            10,
-            "predicate is not a boolean expression: it gives Int64",
-        ),
-        (
-            "not 'a'",
-            5,
-            "predicate is not a boolean expression: it gives VarChar",
-        ),
+        ("flag and 1", 10, "predicate is not a boolean expression: it gives Int64"),
+        ("not 'a'", 5, "predicate is not a boolean expression: it gives VarChar"),
         ("[1]", 1, "predicate is not a boolean expression: it gives Array"),
         ("array_length(tags)", 1, "predicate is not a boolean expression"),
         ("(i64 > 1) == flag", 2, "a condition cannot be used as a value"),
-        (
-            "(flag and flag) + 1 == 2",
-            2,
-            "a condition cannot be used as a value",
-        ),
+        ("(flag and flag) + 1 == 2", 2, "a condition cannot be used as a value"),
         ("null", 1, "`is null` or `is not null`"),
         ("i64 == null", 8, "`is null` or `is not null`"),
     ]);
@@ -196,30 +97,14 @@ fn vectors_and_accessors() {
         ("v == [1, 2]", 1, "field v is a vector"),
         ("v is null", 1, "field v is a vector"),
         ("v[0] > 1", 1, "field v is a vector"),
-        (
-            "name['a'] == 1",
-            1,
-            "VarChar data type not supported accessed with []: field name",
-        ),
-        (
-            "i64[0] == 1",
-            1,
-            "Int64 data type not supported accessed with []: field i64",
-        ),
-        (
-            "tags['a'] == 'x'",
-            1,
-            "Array data type not supported accessed with []: field tags",
-        ),
+        ("name['a'] == 1", 1, "VarChar data type not supported accessed with []: field name"),
+        ("i64[0] == 1", 1, "Int64 data type not supported accessed with []: field i64"),
+        ("tags['a'] == 'x'", 1, "Array data type not supported accessed with []: field tags"),
         ("j[-1] == 1", 1, "j[…] takes a quoted key or an index from 0"),
         ("j[a] == 1", 1, "j[…] takes a quoted key or an index from 0"),
         ("j['a' == 1", 7, "expected \"]\""),
         ("exists i64", 1, "exists takes a path into a JSON field"),
-        (
-            "j[0] is null",
-            1,
-            "is null is not supported on an element of a JSON array",
-        ),
+        ("j[0] is null", 1, "is null is not supported on an element of a JSON array"),
         ("tags[0] is null", 1, "is null takes a field or a path"),
         ("1 is null", 1, "is null takes a field or a path"),
     ]);
@@ -228,11 +113,7 @@ fn vectors_and_accessors() {
 #[test]
 fn lists() {
     refused(&[
-        (
-            "i64 in [1, 'a']",
-            8,
-            "value \"a\" in list cannot be casted to Int64",
-        ),
+        ("i64 in [1, 'a']", 8, "value \"a\" in list cannot be casted to Int64"),
         ("i64 in [1.5]", 8, "value 1.5 in list cannot be casted to Int64"),
         ("name in [1]", 9, "value 1 in list cannot be casted to VarChar"),
         ("flag in [0]", 9, "value 0 in list cannot be casted to Bool"),
@@ -252,27 +133,11 @@ fn lists() {
 #[test]
 fn like_wants_text() {
     refused(&[
-        (
-            "i64 like 'a'",
-            1,
-            "like operation on non-string or no-json field is unsupported: Int64",
-        ),
-        (
-            "tags like 'a'",
-            1,
-            "like operation on non-string or no-json field is unsupported: Array",
-        ),
-        (
-            "'a' like 'a'",
-            1,
-            "like operation on non-string or no-json field is unsupported",
-        ),
+        ("i64 like 'a'", 1, "like operation on non-string or no-json field is unsupported: Int64"),
+        ("tags like 'a'", 1, "like operation on non-string or no-json field is unsupported: Array"),
+        ("'a' like 'a'", 1, "like operation on non-string or no-json field is unsupported"),
         ("name like 1", 11, "must be a string literal or template variable"),
-        (
-            "name like name",
-            11,
-            "must be a string literal or template variable",
-        ),
+        ("name like name", 11, "must be a string literal or template variable"),
         ("name like", 10, "unexpected end of the expression"),
     ]);
 }
@@ -290,23 +155,11 @@ fn arithmetic() {
         ("i64 == 1 / (2 - 2)", 8, "division or modulus by zero"),
         ("d % 2 == 1", 1, "modulus can only apply on integer types"),
         ("i64 % 2.5 == 1", 1, "modulus can only apply on integer types"),
-        (
-            "i64 == 9223372036854775807 + 1",
-            8,
-            "the constant is out of range",
-        ),
-        (
-            "i64 == -9223372036854775808 / -1",
-            8,
-            "the constant is out of range",
-        ),
+        ("i64 == 9223372036854775807 + 1", 8, "the constant is out of range"),
+        ("i64 == -9223372036854775808 / -1", 8, "the constant is out of range"),
         ("d == 1e308 * 10", 6, "the constant is out of range"),
         ("d == 1e308 * 10 - 1e308 * 10", 6, "the constant is out of range"),
-        (
-            "i64 == 9223372036854775808",
-            8,
-            "is not a number, or is out of range",
-        ),
+        ("i64 == 9223372036854775808", 8, "is not a number, or is out of range"),
         ("i64 == 1e999", 8, "is not a number, or is out of range"),
     ]);
 }
@@ -316,11 +169,7 @@ fn ranges() {
     refused(&[
         ("1 < i64 > 0", 1, "both sides of a range must point the same way"),
         ("1 < 2 < i64", 1, "the middle of a range must be a field"),
-        (
-            "1 < i64 < 'a'",
-            1,
-            "comparisons between Int64 and VarChar are not supported",
-        ),
+        ("1 < i64 < 'a'", 1, "comparisons between Int64 and VarChar are not supported"),
         ("1 < i64 < 2 < 3", 13, "unexpected"),
     ]);
 }
@@ -328,43 +177,19 @@ fn ranges() {
 #[test]
 fn functions() {
     refused(&[
-        (
-            "json_contains(i64, 1)",
-            15,
-            "contains operation is only supported on json or array fields",
-        ),
-        (
-            "array_contains(tags, 1)",
-            22,
-            "value 1 does not have the type of the array's elements",
-        ),
+        ("json_contains(i64, 1)", 15, "contains operation is only supported on json or array fields"),
+        ("array_contains(tags, 1)", 22, "value 1 does not have the type of the array's elements"),
         (
             "array_contains_all(nums, [1, 'a'])",
             26,
             "value \"a\" does not have the type of the array's elements",
         ),
-        (
-            "array_contains_any(nums, 1)",
-            26,
-            "contains operation takes a constant",
-        ),
+        ("array_contains_any(nums, 1)", 26, "contains operation takes a constant"),
         ("json_contains(j, i64)", 18, "contains operation takes a constant"),
-        (
-            "array_contains(tags)",
-            1,
-            "array_contains takes 2 arguments, got 1",
-        ),
-        (
-            "array_contains(tags, 'a', 'b')",
-            1,
-            "array_contains takes 2 arguments, got 3",
-        ),
+        ("array_contains(tags)", 1, "array_contains takes 2 arguments, got 1"),
+        ("array_contains(tags, 'a', 'b')", 1, "array_contains takes 2 arguments, got 3"),
         ("array_length()", 1, "array_length takes 1 arguments, got 0"),
-        (
-            "array_length(name) == 1",
-            1,
-            "array_length operation are only supported on array or json fields",
-        ),
+        ("array_length(name) == 1", 1, "array_length operation are only supported on array or json fields"),
         ("text_match(name, 'a')", 1, "function text_match is not supported"),
         ("random_sample(0.5)", 1, "function random_sample is not supported"),
         ("i64(1)", 1, "function i64 is not supported"),

@@ -8,18 +8,9 @@ use mishards_expr::{Operand, Step, Templates, compile, parse_path};
 #[test]
 fn operators_bind_as_in_the_table_of_the_language() {
     check(&[
-        (
-            "i64 > 1 and name == 'a' or flag",
-            r#"(or (and (> i64 1) (== name "a")) (== flag true))"#,
-        ),
-        (
-            "flag or i64 > 1 and i32 < 2",
-            "(or (== flag true) (and (> i64 1) (< i32 2)))",
-        ),
-        (
-            "(flag or i64 > 1) and i32 < 2",
-            "(and (or (== flag true) (> i64 1)) (< i32 2))",
-        ),
+        ("i64 > 1 and name == 'a' or flag", r#"(or (and (> i64 1) (== name "a")) (== flag true))"#),
+        ("flag or i64 > 1 and i32 < 2", "(or (== flag true) (and (> i64 1) (< i32 2)))"),
+        ("(flag or i64 > 1) and i32 < 2", "(and (or (== flag true) (> i64 1)) (< i32 2))"),
         ("not flag and i64 > 1", "(and (not (== flag true)) (> i64 1))"),
         ("not (flag and i64 > 1)", "(not (and (== flag true) (> i64 1)))"),
         ("not not flag", "(not (not (== flag true)))"),
@@ -29,57 +20,27 @@ fn operators_bind_as_in_the_table_of_the_language() {
         ("i64 - 1 - 2 == 0", "(== (- (- i64 1) 2) 0)"),
         ("i64 / 4 % 3 == 1", "(== (% (/ i64 4) 3) 1)"),
         ("-i64 + 1 < 3", "(< (+ (- 0 i64) 1) 3)"),
-        (
-            "i64 in [1] and i32 in [2] or flag",
-            "(or (and (in i64 [1]) (in i32 [2])) (== flag true))",
-        ),
-        (
-            "name like 'a%' or not name like 'b%'",
-            "(or (like name) (not (like name)))",
-        ),
-        (
-            "name is null or i64 > 1 and d is not null",
-            "(or (null name) (and (> i64 1) (not (null d))))",
-        ),
-        (
-            "exists j['a'] and flag",
-            r#"(and (exists j["a"]) (== flag true))"#,
-        ),
+        ("i64 in [1] and i32 in [2] or flag", "(or (and (in i64 [1]) (in i32 [2])) (== flag true))"),
+        ("name like 'a%' or not name like 'b%'", "(or (like name) (not (like name)))"),
+        ("name is null or i64 > 1 and d is not null", "(or (null name) (and (> i64 1) (not (null d))))"),
+        ("exists j['a'] and flag", r#"(and (exists j["a"]) (== flag true))"#),
     ]);
 }
 
 #[test]
 fn words_and_signs_are_the_same_operators() {
     check(&[
-        (
-            "flag && i64 > 1 || i32 < 2",
-            "(or (and (== flag true) (> i64 1)) (< i32 2))",
-        ),
-        (
-            "flag AND i64 > 1 OR NOT flag",
-            "(or (and (== flag true) (> i64 1)) (not (== flag true)))",
-        ),
+        ("flag && i64 > 1 || i32 < 2", "(or (and (== flag true) (> i64 1)) (< i32 2))"),
+        ("flag AND i64 > 1 OR NOT flag", "(or (and (== flag true) (> i64 1)) (not (== flag true)))"),
         ("!flag", "(not (== flag true))"),
         ("!(i64 > 1)", "(not (> i64 1))"),
         ("name LIKE 'x' && name IS NULL", "(and (like name) (null name))"),
-        (
-            "i64 IN [1] || i64 NOT IN [2]",
-            "(or (in i64 [1]) (not (in i64 [2])))",
-        ),
+        ("i64 IN [1] || i64 NOT IN [2]", "(or (in i64 [1]) (not (in i64 [2])))"),
         ("EXISTS j['a']", r#"(exists j["a"])"#),
         ("\tflag\n and  \r\n flag ", "(and (== flag true) (== flag true))"),
     ]);
-    for mixed in [
-        "flag And flag",
-        "i64 In [1]",
-        "flag Or flag",
-        "name Like 'x'",
-        "name Is null",
-    ] {
-        assert!(
-            read(mixed).is_err(),
-            "{mixed}: keywords are all lower or all upper case"
-        );
+    for mixed in ["flag And flag", "i64 In [1]", "flag Or flag", "name Like 'x'", "name Is null"] {
+        assert!(read(mixed).is_err(), "{mixed}: keywords are all lower or all upper case");
     }
 }
 
@@ -102,10 +63,7 @@ fn comparisons_put_the_constant_last() {
         ("i64 + i32 > d", "(> (+ i64 i32) d)"),
         ("flag", "(== flag true)"),
         ("flag == false", "(== flag false)"),
-        (
-            "flag != TRUE and flag == True",
-            "(and (!= flag true) (== flag true))",
-        ),
+        ("flag != TRUE and flag == True", "(and (!= flag true) (== flag true))"),
     ]);
 }
 
@@ -162,15 +120,9 @@ fn undeclared_names_are_keys_of_the_dynamic_field() {
 fn json_paths_and_array_elements() {
     check(&[
         ("j['a'] == 1", r#"(== j["a"] 1)"#),
-        (
-            r#"j["a"]["b c"][0]['d"e'] != 'x'"#,
-            r#"(!= j["a"]["b c"][0]["d\"e"] "x")"#,
-        ),
+        (r#"j["a"]["b c"][0]['d"e'] != 'x'"#, r#"(!= j["a"]["b c"][0]["d\"e"] "x")"#),
         ("j[0][12] > 1.5", "(> j[0][12] 1.5)"),
-        (
-            "j['a'] == true and j['b']",
-            r#"(and (== j["a"] true) (== j["b"] true))"#,
-        ),
+        ("j['a'] == true and j['b']", r#"(and (== j["a"] true) (== j["b"] true))"#),
         ("j['a'] + 1 > 2", r#"(> (+ j["a"] 1) 2)"#),
         ("j['a'] == [1, 2]", r#"(== j["a"] [1 2])"#),
         (
@@ -199,24 +151,15 @@ fn contains_and_length() {
         ("json_contains(j['a'], 1)", r#"(has j["a"] [1])"#),
         ("JSON_CONTAINS(j, 'x')", r#"(has j ["x"])"#),
         ("json_contains(j['a'], [1, 2])", r#"(has j["a"] [[1 2]])"#),
-        (
-            "json_contains_all(j['a'], [1, 'x', true])",
-            r#"(has-all j["a"] [1 "x" true])"#,
-        ),
+        ("json_contains_all(j['a'], [1, 'x', true])", r#"(has-all j["a"] [1 "x" true])"#),
         ("json_contains_any(j['a'], [1])", r#"(has-any j["a"] [1])"#),
         ("json_contains(nums, 1)", "(has nums [1])"),
         ("array_contains(tags, 'x')", r#"(has tags ["x"])"#),
-        (
-            "ARRAY_CONTAINS_ALL(tags, ['x', 'y'])",
-            r#"(has-all tags ["x" "y"])"#,
-        ),
+        ("ARRAY_CONTAINS_ALL(tags, ['x', 'y'])", r#"(has-all tags ["x" "y"])"#),
         ("array_contains_any(nums, [])", "(has-any nums [])"),
         ("not array_contains(bits, true)", "(not (has bits [true]))"),
         ("array_length(tags) == 2", "(== (length tags) 2)"),
-        (
-            "0 < array_length(j['a']) < 5",
-            r#"(and (> (length j["a"]) 0) (< (length j["a"]) 5))"#,
-        ),
+        ("0 < array_length(j['a']) < 5", r#"(and (> (length j["a"]) 0) (< (length j["a"]) 5))"#),
         ("array_length(nums) + 1 > i64", "(> (+ (length nums) 1) i64)"),
     ]);
 }
@@ -260,20 +203,8 @@ fn paths_by_themselves() {
         matches!(json, Ok(Operand::Json { path, .. }) if path == [Step::Key("a".to_owned()), Step::Index(0)])
     );
     assert!(matches!(parse_path("name", &fixed()), Ok(Operand::Column { .. })));
-    assert!(matches!(
-        parse_path("colour", &dynamic()),
-        Ok(Operand::Json { .. })
-    ));
-    for bad in [
-        "",
-        "1",
-        "i64 + 1",
-        "colour",
-        "v",
-        "name['a']",
-        "(i64 > 1)",
-        "j['a'] extra",
-    ] {
+    assert!(matches!(parse_path("colour", &dynamic()), Ok(Operand::Json { .. })));
+    for bad in ["", "1", "i64 + 1", "colour", "v", "name['a']", "(i64 > 1)", "j['a'] extra"] {
         assert!(parse_path(bad, &fixed()).is_err(), "{bad:?}");
     }
 }

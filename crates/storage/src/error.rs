@@ -37,21 +37,11 @@ impl Error {
             io::ErrorKind::AlreadyExists => Kind::Exists,
             _ => Kind::Io,
         };
-        Error {
-            kind,
-            op,
-            path: path.to_owned(),
-            source,
-        }
+        Error { kind, op, path: path.to_owned(), source }
     }
 
     pub(crate) fn of(kind: Kind, op: &'static str, path: &str, text: &str) -> Error {
-        Error {
-            kind,
-            op,
-            path: path.to_owned(),
-            source: io::Error::other(text.to_owned()),
-        }
+        Error { kind, op, path: path.to_owned(), source: io::Error::other(text.to_owned()) }
     }
 
     /// Whether the same call may succeed later.

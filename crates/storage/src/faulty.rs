@@ -25,10 +25,7 @@ pub struct Faulty<S> {
 
 impl<S: Storage> Faulty<S> {
     pub fn new(inner: S, fault: impl Fault) -> Faulty<S> {
-        Faulty {
-            inner,
-            fault: Arc::new(fault),
-        }
+        Faulty { inner, fault: Arc::new(fault) }
     }
 
     fn check(&self, op: &'static str, path: &str) -> Result<()> {
@@ -37,22 +34,14 @@ impl<S: Storage> Faulty<S> {
 }
 
 fn strike(fault: &dyn Fault, op: &'static str, path: &str) -> Result<()> {
-    if fault.strikes(op, path) {
-        Err(Error::of(Kind::Io, op, path, "injected fault"))
-    } else {
-        Ok(())
-    }
+    if fault.strikes(op, path) { Err(Error::of(Kind::Io, op, path, "injected fault")) } else { Ok(()) }
 }
 
 impl<S: Storage> Storage for Faulty<S> {
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         self.check("create", path)?;
         let inner = self.inner.create(path)?;
-        Ok(Box::new(FaultySink {
-            inner,
-            path: path.to_owned(),
-            fault: Arc::clone(&self.fault),
-        }))
+        Ok(Box::new(FaultySink { inner, path: path.to_owned(), fault: Arc::clone(&self.fault) }))
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {

@@ -3,33 +3,39 @@
 use crate::storage::check_path;
 use crate::{Entry, Error, Result, Sink, Storage};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// File systems on which a lock on a file says nothing about other hosts (`statfs` magic numbers, linux/magic.h).
-const NETWORK_FS: [i64; 8] = [
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x0102_1997,
-    0x0bd0_0bd0,
-    0x00c3_6400,
-    0x6573_5546,
-];
+/// File systems of one host, where a lock on a file says which processes live (`statfs` magic numbers, linux/magic.h):
+/// ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs, ramfs, overlayfs.
+const LOCAL_FS: [u32; 8] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0x0102_1994, 0x8584_58f6, 0x794c_7630];
+
+/// Directories to remember; beyond it they are made durable again.
+const KNOWN_DIRECTORIES: usize = 4096;
 
 /// See [`Storage`].
 pub struct LocalDir {
     root: PathBuf,
+    /// Directories whose entries up to the root this process has made durable.
+    durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl LocalDir {
     /// Opens `root`, making it when it is not there.
     pub fn open(root: impl Into<PathBuf>) -> Result<LocalDir> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(|e| Error::io("create directory", &root.to_string_lossy(), e))?;
-        Ok(LocalDir { root })
+        let name = root.to_string_lossy().into_owned();
+        let fail = |e| Error::io("create directory", &name, e);
+        fs::create_dir_all(&root).map_err(fail)?;
+        let root = root.canonicalize().map_err(fail)?;
+        if let Some(parent) = root.parent() {
+            sync_dir(&name, parent)?;
+        }
+        Ok(LocalDir { root, durable: Mutex::default() })
     }
 
     pub fn root(&self) -> &Path {
@@ -38,10 +44,7 @@ impl LocalDir {
 
     /// Whether the directory is on a local file system, so that a lock held by a process proves which
     /// processes live. Unknown counts as not local.
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type of f_type differs from platform to platform"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the type of f_type differs from platform to platform")]
     pub fn is_local(&self) -> bool {
         let Ok(path) = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes()) else {
             return false;
@@ -50,7 +53,7 @@ impl LocalDir {
         // SAFETY: `path` is a NUL-terminated string and `stat` a writable statfs that outlives the call.
         let rc = unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) };
         // SAFETY: zeroed is a valid statfs, whatever the call wrote.
-        rc == 0 && !NETWORK_FS.contains(&(unsafe { stat.assume_init() }.f_type as i64))
+        rc == 0 && LOCAL_FS.contains(&(unsafe { stat.assume_init() }.f_type as u32))
     }
 
     fn full(&self, op: &'static str, path: &str) -> Result<PathBuf> {
@@ -58,30 +61,33 @@ impl LocalDir {
         Ok(self.root.join(path))
     }
 
-    /// Makes the parents of `full` and every new entry on the way durable.
+    /// Makes the parents of `full`, and every entry on the way durable: also those of directories that are there
+    /// already, whose maker may have died before its fsync.
     fn make_parents(&self, path: &str, full: &Path) -> Result<()> {
         let parent = full.parent().unwrap_or(&self.root);
-        if parent.is_dir() {
+        if parent == self.root || self.known().contains(parent) {
             return Ok(());
         }
-        let mut missing: Vec<&Path> = parent.ancestors().take_while(|p| !p.is_dir()).collect();
-        missing.reverse();
-        for dir in missing {
-            match fs::create_dir(dir) {
-                Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-                    return Err(Error::io("create directory", path, e));
-                }
-                _ => sync_dir(path, dir.parent().unwrap_or(&self.root))?,
-            }
+        fs::create_dir_all(parent).map_err(|e| Error::io("create directory", path, e))?;
+        let below_root = parent.ancestors().take_while(|dir| *dir != self.root);
+        for dir in below_root {
+            sync_dir(path, dir.parent().unwrap_or(&self.root))?;
         }
+        let mut known = self.known();
+        if known.len() >= KNOWN_DIRECTORIES {
+            known.clear();
+        }
+        known.insert(parent.to_owned());
         Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn sync_dir(path: &str, dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| Error::io("sync directory of", path, e))
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync directory of", path, e))
 }
 
 impl Storage for LocalDir {
@@ -94,10 +100,7 @@ impl Storage for LocalDir {
             .open(&full)
             .map_err(|e| Error::io("create", path, e))?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
-        Ok(Box::new(FileSink {
-            file,
-            path: path.to_owned(),
-        }))
+        Ok(Box::new(FileSink { file, path: path.to_owned() }))
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -183,14 +186,10 @@ struct FileSink {
 
 impl Sink for FileSink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .map_err(|e| Error::io("write", &self.path, e))
+        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.file
-            .sync_data()
-            .map_err(|e| Error::io("sync", &self.path, e))
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 }

@@ -57,31 +57,19 @@ impl Storage for Memory {
             return Err(Error::of(Kind::Exists, "create", path, "file exists"));
         }
         files.insert(path.to_owned(), File::default());
-        Ok(Box::new(MemorySink {
-            files: Arc::clone(&self.files),
-            path: path.to_owned(),
-        }))
+        Ok(Box::new(MemorySink { files: Arc::clone(&self.files), path: path.to_owned() }))
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
         check_path("replace", path)?;
-        lock(&self.files).insert(
-            path.to_owned(),
-            File {
-                bytes: bytes.to_vec(),
-                durable: bytes.len(),
-            },
-        );
+        lock(&self.files).insert(path.to_owned(), File { bytes: bytes.to_vec(), durable: bytes.len() });
         Ok(())
     }
 
     fn read(&self, path: &str) -> Result<Bytes> {
         check_path("read", path)?;
         let files = lock(&self.files);
-        files
-            .get(path)
-            .map(|f| f.bytes.clone().into())
-            .ok_or_else(|| not_found("read", path))
+        files.get(path).map(|f| f.bytes.clone().into()).ok_or_else(|| not_found("read", path))
     }
 
     fn map(&self, path: &str) -> Result<Bytes> {
@@ -102,10 +90,7 @@ impl Storage for Memory {
         let files = lock(&self.files);
         let below = files.iter().filter_map(|(path, file)| {
             let name = path.strip_prefix(&prefix)?;
-            (!name.contains('/')).then(|| Entry {
-                name: name.to_owned(),
-                bytes: file.bytes.len() as u64,
-            })
+            (!name.contains('/')).then(|| Entry { name: name.to_owned(), bytes: file.bytes.len() as u64 })
         });
         Ok(below.collect())
     }
@@ -138,18 +123,14 @@ struct MemorySink {
 impl Sink for MemorySink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let mut files = lock(&self.files);
-        let file = files
-            .get_mut(&self.path)
-            .ok_or_else(|| not_found("write", &self.path))?;
+        let file = files.get_mut(&self.path).ok_or_else(|| not_found("write", &self.path))?;
         file.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
         let mut files = lock(&self.files);
-        let file = files
-            .get_mut(&self.path)
-            .ok_or_else(|| not_found("sync", &self.path))?;
+        let file = files.get_mut(&self.path).ok_or_else(|| not_found("sync", &self.path))?;
         file.durable = file.bytes.len();
         Ok(())
     }

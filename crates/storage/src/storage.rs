@@ -59,17 +59,10 @@ pub struct Entry {
 pub(crate) fn check_path(op: &'static str, path: &str) -> Result<()> {
     let fine = !path.is_empty()
         && !path.contains('\0')
-        && Path::new(path)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)));
+        && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     if fine {
         Ok(())
     } else {
-        Err(Error::of(
-            Kind::BadName,
-            op,
-            path,
-            "not a relative path below the directory",
-        ))
+        Err(Error::of(Kind::BadName, op, path, "not a relative path below the directory"))
     }
 }

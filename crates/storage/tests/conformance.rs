@@ -9,11 +9,7 @@ fn backends() -> Vec<(&'static str, Box<dyn Storage>, Option<tempfile::TempDir>)
     vec![
         ("local_dir", Box::new(local), Some(dir)),
         ("memory", Box::new(Memory::new()), None),
-        (
-            "faulty",
-            Box::new(Faulty::new(Memory::new(), |_: &'static str, _: &str| false)),
-            None,
-        ),
+        ("faulty", Box::new(Faulty::new(Memory::new(), |_: &'static str, _: &str| false)), None),
     ]
 }
 
@@ -64,12 +60,7 @@ fn listing_is_sorted_flat_and_empty_for_a_missing_directory() {
         s.put("d/2", &[b"22"]).unwrap();
         s.put("d/1", &[b"1"]).unwrap();
         s.put("d/e/3", &[b"3"]).unwrap();
-        let names: Vec<_> = s
-            .list("d")
-            .unwrap()
-            .into_iter()
-            .map(|e| (e.name, e.bytes))
-            .collect();
+        let names: Vec<_> = s.list("d").unwrap().into_iter().map(|e| (e.name, e.bytes)).collect();
         assert_eq!(names, vec![("1".to_owned(), 1), ("2".to_owned(), 2)]);
         assert!(s.list("nothing").unwrap().is_empty());
     });
@@ -122,9 +113,7 @@ fn memory_forgets_what_was_not_synced() {
 
 #[test]
 fn an_injected_fault_strikes_the_chosen_call() {
-    let s = Faulty::new(Memory::new(), |op: &'static str, path: &str| {
-        op == "sync" && path == "log"
-    });
+    let s = Faulty::new(Memory::new(), |op: &'static str, path: &str| op == "sync" && path == "log");
     let mut sink = s.create("log").unwrap();
     sink.write(b"x").unwrap();
     assert_eq!(sink.sync().unwrap_err().kind, Kind::Io);
@@ -135,10 +124,7 @@ fn an_injected_fault_strikes_the_chosen_call() {
 fn a_directory_is_locked_once() {
     let dir = tempfile::tempdir().unwrap();
     let held = mishards_storage::DirLock::acquire(dir.path()).unwrap();
-    assert_eq!(
-        mishards_storage::DirLock::acquire(dir.path()).unwrap_err().kind,
-        Kind::Locked
-    );
+    assert_eq!(mishards_storage::DirLock::acquire(dir.path()).unwrap_err().kind, Kind::Locked);
     drop(held);
     mishards_storage::DirLock::acquire(dir.path()).unwrap();
 }

@@ -10,18 +10,12 @@ pub struct Bitmap {
 impl Bitmap {
     /// `len` bits, all clear.
     pub fn zeros(len: usize) -> Bitmap {
-        Bitmap {
-            words: vec![0; len.div_ceil(64)],
-            len,
-        }
+        Bitmap { words: vec![0; len.div_ceil(64)], len }
     }
 
     /// `len` bits, all set.
     pub fn ones(len: usize) -> Bitmap {
-        let mut out = Bitmap {
-            words: vec![u64::MAX; len.div_ceil(64)],
-            len,
-        };
+        let mut out = Bitmap { words: vec![u64::MAX; len.div_ceil(64)], len };
         out.mask_tail();
         out
     }
@@ -89,10 +83,7 @@ impl Bitmap {
     /// Clears the bits that `other` has.
     pub fn and_not(&mut self, other: &Bitmap) {
         debug_assert_eq!(self.len, other.len);
-        self.words
-            .iter_mut()
-            .zip(&other.words)
-            .for_each(|(a, b)| *a &= !b);
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= !b);
     }
 
     pub fn not(&mut self) {
@@ -135,9 +126,6 @@ mod tests {
         check(Bitmap::and_not, |i| i % 3 == 0 && i % 5 != 0);
         check(|x, _| x.not(), |i| i % 3 != 0);
         assert_eq!(Bitmap::ones(len).count(), len);
-        assert_eq!(
-            a.iter().collect::<Vec<_>>(),
-            (0..len).step_by(3).collect::<Vec<_>>()
-        );
+        assert_eq!(a.iter().collect::<Vec<_>>(), (0..len).step_by(3).collect::<Vec<_>>());
     }
 }

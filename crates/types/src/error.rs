@@ -79,10 +79,7 @@ pub struct Error {
 
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error {
-            code,
-            message: message.into(),
-        }
+        Error { code, message: message.into() }
     }
 
     /// 1100, with the base text that clients match on.
@@ -96,10 +93,7 @@ impl Error {
         expected: impl fmt::Display,
         actual: impl fmt::Display,
     ) -> Error {
-        Error::new(
-            Code::INVALID,
-            format!("{what}: invalid parameter[expected={expected}][actual={actual}]"),
-        )
+        Error::new(Code::INVALID, format!("{what}: invalid parameter[expected={expected}][actual={actual}]"))
     }
 
     pub fn missing(what: impl fmt::Display) -> Error {
@@ -126,31 +120,19 @@ impl Error {
     }
 
     pub fn collection_not_loaded(name: impl fmt::Display) -> Error {
-        Error::new(
-            Code::COLLECTION_NOT_LOADED,
-            format!("collection not loaded[collection={name}]"),
-        )
+        Error::new(Code::COLLECTION_NOT_LOADED, format!("collection not loaded[collection={name}]"))
     }
 
     pub fn partition_not_found(name: impl fmt::Display) -> Error {
-        Error::new(
-            Code::PARTITION_NOT_FOUND,
-            format!("partition not found[partition={name}]"),
-        )
+        Error::new(Code::PARTITION_NOT_FOUND, format!("partition not found[partition={name}]"))
     }
 
     pub fn partition_not_loaded(name: impl fmt::Display) -> Error {
-        Error::new(
-            Code::PARTITION_NOT_LOADED,
-            format!("partition not loaded[partition={name}]"),
-        )
+        Error::new(Code::PARTITION_NOT_LOADED, format!("partition not loaded[partition={name}]"))
     }
 
     pub fn database_not_found(name: impl fmt::Display) -> Error {
-        Error::new(
-            Code::DATABASE_NOT_FOUND,
-            format!("database not found[database={name}]"),
-        )
+        Error::new(Code::DATABASE_NOT_FOUND, format!("database not found[database={name}]"))
     }
 
     pub fn index_not_found(what: impl fmt::Display) -> Error {
@@ -158,10 +140,7 @@ impl Error {
     }
 
     pub fn alias_not_found(db: &str, name: impl fmt::Display) -> Error {
-        Error::new(
-            Code::ALIAS_NOT_FOUND,
-            format!("alias not found[database={db}][alias={name}]"),
-        )
+        Error::new(Code::ALIAS_NOT_FOUND, format!("alias not found[database={db}][alias={name}]"))
     }
 
     pub fn field_not_exist(name: impl fmt::Display) -> Error {

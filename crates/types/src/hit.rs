@@ -14,9 +14,7 @@ pub struct Hit {
 impl Hit {
     /// Orders two hits from first to last under `metric`.
     pub fn compare(&self, other: &Hit, metric: Metric) -> Ordering {
-        metric
-            .compare(self.score, other.score)
-            .then_with(|| self.key.cmp(&other.key))
+        metric.compare(self.score, other.score).then_with(|| self.key.cmp(&other.key))
     }
 }
 
@@ -46,10 +44,7 @@ impl Ord for Entry {
 
 impl TopK {
     pub fn new(k: usize) -> TopK {
-        TopK {
-            k,
-            heap: BinaryHeap::with_capacity(k.min(4096) + 1),
-        }
+        TopK { k, heap: BinaryHeap::with_capacity(k.min(4096) + 1) }
     }
 
     /// The largest distance that would still enter; infinite while there is room.
@@ -83,11 +78,7 @@ impl TopK {
 
     /// The kept pairs, nearest first, ties by id.
     pub fn into_sorted(self) -> Vec<(f32, u32)> {
-        self.heap
-            .into_sorted_vec()
-            .into_iter()
-            .map(|e| (e.0, e.1))
-            .collect()
+        self.heap.into_sorted_vec().into_iter().map(|e| (e.0, e.1)).collect()
     }
 }
 

@@ -44,11 +44,7 @@ impl Metric {
 
     /// Orders scores from near to far.
     pub fn compare(self, a: f32, b: f32) -> Ordering {
-        if self.larger_is_nearer() {
-            b.total_cmp(&a)
-        } else {
-            a.total_cmp(&b)
-        }
+        if self.larger_is_nearer() { b.total_cmp(&a) } else { a.total_cmp(&b) }
     }
 
     /// A score as a distance: smaller is nearer for every metric. Its own inverse up to sign.

@@ -34,9 +34,7 @@ fn is_word(c: char) -> bool {
 
 fn check(kind: &str, name: &str) -> std::result::Result<(), String> {
     if name.is_empty() {
-        return Err(format!(
-            "Invalid {kind} name: {name}. the {kind} name should not be empty"
-        ));
+        return Err(format!("Invalid {kind} name: {name}. the {kind} name should not be empty"));
     }
     if name.len() > NAME_BYTES {
         return Err(format!(
@@ -73,14 +71,10 @@ pub fn check_field_name(name: &str) -> Result<()> {
     let bad = |m: String| Error::new(Code::FIELD_NAME, format!("{m}: field name invalid"));
     check("field", name).map_err(bad)?;
     if RESERVED_FIELDS.contains(&name) {
-        return Err(bad(format!(
-            "Invalid field name: {name}. the name is reserved by the system"
-        )));
+        return Err(bad(format!("Invalid field name: {name}. the name is reserved by the system")));
     }
     if KEYWORDS.contains(&name.to_ascii_lowercase().as_str()) {
-        return Err(bad(format!(
-            "Invalid field name: {name}. the name is a keyword of filter expressions"
-        )));
+        return Err(bad(format!("Invalid field name: {name}. the name is a keyword of filter expressions")));
     }
     Ok(())
 }
@@ -135,10 +129,7 @@ mod tests {
                 .contains("the first character of a collection name")
         );
         assert!(
-            check_collection_name(&"a".repeat(256))
-                .unwrap_err()
-                .message
-                .contains("must be less than 255")
+            check_collection_name(&"a".repeat(256)).unwrap_err().message.contains("must be less than 255")
         );
         assert_eq!(check_database_name("a-b").unwrap_err().code, Code::DATABASE_NAME);
         assert_eq!(check_field_name("LIKE").unwrap_err().code, Code::FIELD_NAME);

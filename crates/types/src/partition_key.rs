@@ -17,10 +17,7 @@ fn murmur3_32(data: &[u8]) -> u32 {
     let mut h = 0u32;
     for block in data.chunks_exact(4) {
         let mut k = u32::from_le_bytes([block[0], block[1], block[2], block[3]]);
-        k = k
-            .wrapping_mul(0xcc9e_2d51)
-            .rotate_left(15)
-            .wrapping_mul(0x1b87_3593);
+        k = k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
         h = (h ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     }
     h ^= data.len() as u32;
@@ -34,11 +31,7 @@ fn crc32(data: &[u8]) -> u32 {
     for &byte in data {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
         }
     }
     !crc

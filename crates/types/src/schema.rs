@@ -29,21 +29,9 @@ impl DataType {
     /// Reads the wire number; `None` for types that are not supported.
     pub fn from_wire(number: i32) -> Option<DataType> {
         use DataType::*;
-        [
-            Bool,
-            Int8,
-            Int16,
-            Int32,
-            Int64,
-            Float,
-            Double,
-            VarChar,
-            Array,
-            Json,
-            FloatVector,
-        ]
-        .into_iter()
-        .find(|t| *t as i32 == number)
+        [Bool, Int8, Int16, Int32, Int64, Float, Double, VarChar, Array, Json, FloatVector]
+            .into_iter()
+            .find(|t| *t as i32 == number)
     }
 
     pub fn is_vector(self) -> bool {
@@ -51,10 +39,7 @@ impl DataType {
     }
 
     pub fn is_integer(self) -> bool {
-        matches!(
-            self,
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64
-        )
+        matches!(self, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64)
     }
 
     pub fn is_float(self) -> bool {

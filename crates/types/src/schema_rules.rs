@@ -55,10 +55,7 @@ impl Field {
         self.validate_type_params()?;
         self.validate_key_rules()?;
         if self.data_type.is_vector() && self.nullable {
-            return Err(Error::invalid(format!(
-                "vector type not support null: field {}",
-                self.name
-            )));
+            return Err(Error::invalid(format!("vector type not support null: field {}", self.name)));
         }
         match &self.default {
             Some(value) => self.validate_default(value),
@@ -136,9 +133,7 @@ impl Field {
                 )));
             }
             if self.default.is_some() {
-                return Err(Error::invalid(format!(
-                    "primary field not support default_value: field {name}"
-                )));
+                return Err(Error::invalid(format!("primary field not support default_value: field {name}")));
             }
             if self.partition_key {
                 return Err(Error::invalid(format!(

@@ -25,7 +25,12 @@ impl CatalogView {
 
     /// The newest snapshot, or an error that clients retry.
     pub fn get(&self) -> Result<Arc<Snapshot>, Error> {
-        self.snapshot.load_full().ok_or_else(|| Error::new(mishards_types::Code::NOT_READY, "the catalog has not been read yet: service not ready"))
+        self.snapshot.load_full().ok_or_else(|| {
+            Error::new(
+                mishards_types::Code::NOT_READY,
+                "the catalog has not been read yet: service not ready",
+            )
+        })
     }
 
     pub fn is_ready(&self) -> bool {
@@ -34,7 +39,8 @@ impl CatalogView {
 
     /// Waits until the snapshot is at `version` or newer.
     pub async fn wait_for(&self, version: Version) -> Result<Arc<Snapshot>, Error> {
-        let there = |view: &CatalogView| view.get().ok().filter(|s| s.version.commit_seq >= version.commit_seq);
+        let there =
+            |view: &CatalogView| view.get().ok().filter(|s| s.version.commit_seq >= version.commit_seq);
         if let Some(snapshot) = there(self) {
             return Ok(snapshot);
         }

@@ -22,7 +22,9 @@ pub struct Row {
 pub fn decode(batch: RowBatch) -> Option<Vec<Vec<Row>>> {
     let keys = keys_of(batch.keys);
     let count = keys.len();
-    let aligned = [batch.timestamps.len(), batch.segments.len(), batch.rows.len(), batch.scores.len()].iter().all(|n| *n == count);
+    let aligned = [batch.timestamps.len(), batch.segments.len(), batch.rows.len(), batch.scores.len()]
+        .iter()
+        .all(|n| *n == count);
     let total: u64 = batch.lens.iter().map(|n| u64::from(*n)).sum();
     if !aligned || total != count as u64 || !(batch.groups.is_empty() || batch.groups.len() == count) {
         return None;
@@ -89,13 +91,23 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(key: i64, timestamp: u64, distance: f32) -> Row {
-        Row { key: Key::Int(key), timestamp: Timestamp(timestamp), segment: SegmentId(1), row: 0, distance, group: None }
+        Row {
+            key: Key::Int(key),
+            timestamp: Timestamp(timestamp),
+            segment: SegmentId(1),
+            row: 0,
+            distance,
+            group: None,
+        }
     }
 
     #[test]
     fn the_newest_copy_wins_even_when_it_is_farther() {
         let merged = merge(vec![vec![row(1, 10, 0.1), row(2, 5, 0.2)], vec![row(1, 20, 0.9)]]);
-        assert_eq!(merged.iter().map(|r| (r.key.clone(), r.distance)).collect::<Vec<_>>(), vec![(Key::Int(2), 0.2), (Key::Int(1), 0.9)]);
+        assert_eq!(
+            merged.iter().map(|r| (r.key.clone(), r.distance)).collect::<Vec<_>>(),
+            vec![(Key::Int(2), 0.2), (Key::Int(1), 0.9)]
+        );
     }
 
     #[test]
@@ -107,8 +119,17 @@ mod tests {
 
     #[test]
     fn groups_are_limited_and_strict_ones_are_full() {
-        let with = |key, distance, group: &str| Row { group: Some(group.to_owned()), ..row(key, 1, distance) };
-        let rows = || vec![with(1, 0.1, "a"), with(2, 0.2, "b"), with(3, 0.3, "a"), with(4, 0.4, "c"), with(5, 0.5, "a")];
+        let with =
+            |key, distance, group: &str| Row { group: Some(group.to_owned()), ..row(key, 1, distance) };
+        let rows = || {
+            vec![
+                with(1, 0.1, "a"),
+                with(2, 0.2, "b"),
+                with(3, 0.3, "a"),
+                with(4, 0.4, "c"),
+                with(5, 0.5, "a"),
+            ]
+        };
         let keys = |rows: Vec<Row>| rows.into_iter().map(|r| r.key).collect::<Vec<_>>();
         assert_eq!(keys(page_groups(rows(), 0, 2, 2, false)), [1, 3, 2].map(Key::Int));
         assert_eq!(keys(page_groups(rows(), 1, 5, 2, false)), [2, 4].map(Key::Int));

@@ -16,13 +16,18 @@ pub struct Metrics {
 impl Metrics {
     pub fn register(registry: &Registry) -> Result<Metrics, prometheus::Error> {
         let buckets = || prometheus::exponential_buckets(0.0001, 2.0, 18);
-        let request = HistogramOpts::new("mishards_router_request_seconds", "Time of a client's request").buckets(buckets()?);
-        let gather = HistogramOpts::new("mishards_router_gather_seconds", "Time to merge sub-results").buckets(buckets()?);
+        let request = HistogramOpts::new("mishards_router_request_seconds", "Time of a client's request")
+            .buckets(buckets()?);
+        let gather = HistogramOpts::new("mishards_router_gather_seconds", "Time to merge sub-results")
+            .buckets(buckets()?);
         let failures = Opts::new("mishards_router_failures_total", "Requests that were refused or failed");
         let metrics = Metrics {
             request_seconds: HistogramVec::new(request, &["operation"])?,
             failures_total: IntCounterVec::new(failures, &["operation", "code"])?,
-            subquery_retries_total: IntCounter::new("mishards_router_subquery_retries_total", "Sub-queries tried on a further node")?,
+            subquery_retries_total: IntCounter::new(
+                "mishards_router_subquery_retries_total",
+                "Sub-queries tried on a further node",
+            )?,
             gather_seconds: Histogram::with_opts(gather)?,
         };
         registry.register(Box::new(metrics.request_seconds.clone()))?;

@@ -62,7 +62,13 @@ impl GrpcNode {
 
 macro_rules! unary {
     ($self:ident, $method:ident, $request:expr) => {
-        $self.client.clone().$method($request).await.map(tonic::Response::into_inner).map_err(|s| $self.failure(&s))
+        $self
+            .client
+            .clone()
+            .$method($request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|s| $self.failure(&s))
     };
 }
 

@@ -22,7 +22,8 @@ impl Placement {
         let mut names: Vec<String> = names.into_iter().collect();
         names.sort();
         names.dedup();
-        let ring = RingBuilder::new(Hasher::default()).vnodes(VIRTUAL_NODES).nodes_iter(names.clone()).build();
+        let ring =
+            RingBuilder::new(Hasher::default()).vnodes(VIRTUAL_NODES).nodes_iter(names.clone()).build();
         Placement { ring, names }
     }
 

@@ -32,16 +32,23 @@ pub struct Filter {
 }
 
 /// The loaded partitions that a read covers; an empty list of names means all that are loaded.
-pub fn choose_partitions(snapshot: &Snapshot, collection: &Collection, names: &[String]) -> Result<BTreeSet<PartitionId>> {
+pub fn choose_partitions(
+    snapshot: &Snapshot,
+    collection: &Collection,
+    names: &[String],
+) -> Result<BTreeSet<PartitionId>> {
     if !collection.load.is_loaded() {
         return Err(Error::collection_not_loaded(&collection.name));
     }
     if names.is_empty() {
-        let loaded = snapshot.partitions_of(collection.id).map(|p| p.id).filter(|id| collection.load.has(*id));
+        let loaded =
+            snapshot.partitions_of(collection.id).map(|p| p.id).filter(|id| collection.load.has(*id));
         return Ok(loaded.collect());
     }
     if collection.key_partitions > 0 {
-        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+        return Err(Error::invalid(
+            "not support manually specifying the partition names if partition key mode is used",
+        ));
     }
     let find = |name: &String| {
         let partition = snapshot.partition_named(collection.id, name);
@@ -69,7 +76,10 @@ pub fn plan_read(
     let all = snapshot.partitions_of(collection.id).all(|p| partitions.contains(&p.id));
     let scope = Scope {
         epoch: at.epoch,
-        version: Some(WireVersion { commit_seq: snapshot.version.commit_seq, commit_id: snapshot.version.commit_id }),
+        version: Some(WireVersion {
+            commit_seq: snapshot.version.commit_seq,
+            commit_id: snapshot.version.commit_id,
+        }),
         timestamp: at.timestamp.0,
         delete_sequence: at.delete_sequence,
         collection_id: collection.id.0,
@@ -80,7 +90,11 @@ pub fn plan_read(
         growing: false,
         partitions: if all { Vec::new() } else { partitions.iter().map(|p| p.0).collect() },
         filter: filter.text.clone(),
-        templates: if filter.values.is_empty() { Vec::new() } else { serde_json::to_vec(&filter.values).map_err(json)? },
+        templates: if filter.values.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&filter.values).map_err(json)?
+        },
     };
     Ok(ReadPlan { collection: Arc::clone(collection), segments, scope })
 }

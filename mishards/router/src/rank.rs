@@ -25,17 +25,23 @@ impl Ranker {
                 }
             }
             "weighted" => {
-                let list = params.get("weights").and_then(|v| v.as_array()).ok_or_else(|| Error::invalid("weights not found in rank_params"))?;
+                let list = params
+                    .get("weights")
+                    .and_then(|v| v.as_array())
+                    .ok_or_else(|| Error::invalid("weights not found in rank_params"))?;
                 let weights: Vec<f64> = list.iter().filter_map(|v| v.as_f64()).collect();
                 if weights.len() != list.len() || weights.iter().any(|w| !(0.0..=1.0).contains(w)) {
                     return Err(Error::invalid("rank param weight should be in range [0, 1]"));
                 }
                 if weights.len() != searches {
                     return Err(Error::invalid(format!(
-                        "the length of weights param mismatch with ann search requests: expected {searches}, got {}", weights.len()
+                        "the length of weights param mismatch with ann search requests: expected {searches}, got {}",
+                        weights.len()
                     )));
                 }
-                let normalize = params.get("norm_score").is_some_and(|v| v.as_bool().unwrap_or_else(|| v.as_str().is_some_and(|s| s.eq_ignore_ascii_case("true"))));
+                let normalize = params.get("norm_score").is_some_and(|v| {
+                    v.as_bool().unwrap_or_else(|| v.as_str().is_some_and(|s| s.eq_ignore_ascii_case("true")))
+                });
                 Ok(Ranker::Weighted { weights, normalize })
             }
             other => Err(Error::invalid(format!("unsupported rank type {other}, supported: rrf, weighted"))),
@@ -70,7 +76,9 @@ pub fn fuse(ranker: &Ranker, lists: &[(Metric, Vec<(usize, f32)>)]) -> (Vec<(usi
             *fused.entry(*row).or_default() += add;
         }
     }
-    let distances = matches!(ranker, Ranker::Weighted { normalize: false, .. }) && !mixed && directions.iter().any(|d| !*d);
+    let distances = matches!(ranker, Ranker::Weighted { normalize: false, .. })
+        && !mixed
+        && directions.iter().any(|d| !*d);
     (fused.into_iter().map(|(row, score)| (row, score as f32)).collect(), !distances)
 }
 
@@ -94,7 +102,10 @@ mod tests {
         assert!(larger);
         assert!((f64::from(fused[0].1) - (0.4 * 0.75 + 0.6 * 0.5)).abs() < 1e-6);
         let only_l2 = [(Metric::L2, vec![(1, 2.0)])];
-        assert_eq!(fuse(&Ranker::Weighted { weights: vec![1.0], normalize: false }, &only_l2), (vec![(1, 2.0)], false));
+        assert_eq!(
+            fuse(&Ranker::Weighted { weights: vec![1.0], normalize: false }, &only_l2),
+            (vec![(1, 2.0)], false)
+        );
     }
 
     #[test]

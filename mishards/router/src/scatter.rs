@@ -51,8 +51,10 @@ impl Scatter<'_> {
         growing: bool,
         call: &Call<T>,
     ) -> Result<Vec<Part<T>>, Failure> {
-        let mut waiting: Vec<Task> =
-            segments.iter().map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0 }).collect();
+        let mut waiting: Vec<Task> = segments
+            .iter()
+            .map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0 })
+            .collect();
         if growing {
             waiting.push(Task { segment: None, tried: Vec::new(), rounds: 0 });
         }
@@ -113,18 +115,25 @@ impl Scatter<'_> {
         for task in tasks {
             let writer = nodes.writer().map(|w| w.name.as_str());
             let name = match &task.segment {
-                None => writer.ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
+                None => writer
+                    .ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
                 Some(segment) => {
                     let order = placement.candidates(segment.id).into_iter().chain(writer);
                     let next = order.into_iter().find(|name| !task.tried.iter().any(|t| t == name));
                     next.ok_or_else(|| {
-                        unavailable(format!("segment {} could not be read on any node, tried {:?}", segment.id, task.tried))
+                        unavailable(format!(
+                            "segment {} could not be read on any node, tried {:?}",
+                            segment.id, task.tried
+                        ))
                     })?
                 }
             };
             groups.entry(name.to_owned()).or_default().push(task);
         }
-        Ok(groups.into_iter().filter_map(|(name, tasks)| nodes.by_name.get(&name).map(|n| (n.clone(), tasks))).collect())
+        Ok(groups
+            .into_iter()
+            .filter_map(|(name, tasks)| nodes.by_name.get(&name).map(|n| (n.clone(), tasks)))
+            .collect())
     }
 }
 
@@ -133,7 +142,8 @@ fn scope_for(plan: &ReadPlan, tasks: &[Task]) -> Result<Scope, Failure> {
     scope.growing = tasks.iter().any(|t| t.segment.is_none());
     let descriptors = tasks.iter().filter_map(|t| t.segment.as_ref()).map(|s| serde_json::to_vec(&**s));
     let encoded: Result<Vec<Vec<u8>>, _> = descriptors.collect();
-    scope.segments = encoded.map_err(|e| Failure::new(Kind::Refused, Error::internal(format!("cannot encode a segment: {e}"))))?;
+    scope.segments = encoded
+        .map_err(|e| Failure::new(Kind::Refused, Error::internal(format!("cannot encode a segment: {e}"))))?;
     Ok(scope)
 }
 

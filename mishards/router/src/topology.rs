@@ -55,7 +55,12 @@ pub struct Topology {
 
 impl Topology {
     pub fn new(cluster_id: String) -> Arc<Topology> {
-        Arc::new(Topology { cluster_id, nodes: ArcSwap::default(), members: Mutex::default(), hurry: tokio::sync::Notify::new() })
+        Arc::new(Topology {
+            cluster_id,
+            nodes: ArcSwap::default(),
+            members: Mutex::default(),
+            hurry: tokio::sync::Notify::new(),
+        })
     }
 
     pub fn nodes(&self) -> Arc<Nodes> {
@@ -65,7 +70,9 @@ impl Topology {
     /// The writable node, or an error that clients retry.
     pub fn writer(&self) -> Result<Node, Error> {
         let writer = self.nodes.load().writer().cloned();
-        writer.ok_or_else(|| Error::unavailable("no writable node answers; it is starting, or a takeover is under way"))
+        writer.ok_or_else(|| {
+            Error::unavailable("no writable node answers; it is starting, or a takeover is under way")
+        })
     }
 
     /// A call failed: look again at once.
@@ -117,7 +124,8 @@ impl Topology {
         };
         let probes = members.into_iter().map(|(name, client)| self.probe(name, client));
         let found = futures_util::future::join_all(probes).await;
-        let by_name: BTreeMap<String, Node> = found.into_iter().flatten().map(|n| (n.name.clone(), n)).collect();
+        let by_name: BTreeMap<String, Node> =
+            found.into_iter().flatten().map(|n| (n.name.clone(), n)).collect();
         let before = self.nodes.load();
         for name in before.by_name.keys().filter(|n| !by_name.contains_key(*n)) {
             tracing::warn!(node = %name, "node does not answer");

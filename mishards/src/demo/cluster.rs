@@ -33,20 +33,32 @@ impl DemoCluster {
         let names = ["writer", "reader-1", "reader-2"];
         let mut ports = Vec::new();
         for _ in 0..=names.len() {
-            ports.push(TcpListener::bind("127.0.0.1:0").await.map_err(|e| format!("cannot listen on loopback: {e}"))?);
+            ports.push(
+                TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .map_err(|e| format!("cannot listen on loopback: {e}"))?,
+            );
         }
-        let address_of = |port: &TcpListener| port.local_addr().map(|a| a.to_string()).map_err(|e| e.to_string());
+        let address_of =
+            |port: &TcpListener| port.local_addr().map(|a| a.to_string()).map_err(|e| e.to_string());
         let clients = ports.pop().ok_or("no port")?;
         let address = address_of(&clients)?;
-        let entries: Vec<String> =
-            names.iter().zip(&ports).map(|(n, p)| Ok(format!("{n}={}", address_of(p)?))).collect::<Result<_, String>>()?;
+        let entries: Vec<String> = names
+            .iter()
+            .zip(&ports)
+            .map(|(n, p)| Ok(format!("{n}={}", address_of(p)?)))
+            .collect::<Result<_, String>>()?;
         let list = StaticList::parse(&entries).map_err(|e| e.to_string())?;
         for (name, port) in names.into_iter().zip(ports) {
             start_node(dir, name, port, list.members()).await?;
         }
         let calls = Calls::default();
         let base = base(dir, "router")?;
-        let router = base.router(Arc::new(list) as Arc<dyn Discovery>, connect_and_note(Arc::clone(&calls)), Some(base.catalog()?))?;
+        let router = base.router(
+            Arc::new(list) as Arc<dyn Discovery>,
+            connect_and_note(Arc::clone(&calls)),
+            Some(base.catalog()?),
+        )?;
         let ready = Arc::clone(&router);
         tokio::spawn(client_server::serve(clients, router, limits::RECV_BYTES, CancellationToken::new()));
         let started = base.clock.elapsed();
@@ -60,8 +72,10 @@ impl DemoCluster {
     }
 
     pub async fn client(&self) -> Result<Client, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).map_err(|e| e.to_string())?;
-        let channel = endpoint.connect().await.map_err(|e| format!("cannot connect to the demo's router: {e}"))?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{}", self.address)).map_err(|e| e.to_string())?;
+        let channel =
+            endpoint.connect().await.map_err(|e| format!("cannot connect to the demo's router: {e}"))?;
         Ok(MilvusServiceClient::new(channel).max_decoding_message_size(limits::SEND_BYTES))
     }
 

@@ -3,12 +3,14 @@
 
 use super::Client;
 use half::f16;
-use mishards_proto::common::{DslType, KeyValuePair, PlaceholderGroup, PlaceholderType, PlaceholderValue, Status};
+use mishards_proto::common::{
+    DslType, KeyValuePair, PlaceholderGroup, PlaceholderType, PlaceholderValue, Status,
+};
 use mishards_proto::milvus::search_request::SearchInput;
 use mishards_proto::milvus::*;
 use mishards_proto::schema::{
-    ArrayArray, CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField, StringArray, VectorField,
-    field_data, scalar_field::Data, vector_field,
+    ArrayArray, CollectionSchema, DataType, FieldData, FieldSchema, FloatArray, LongArray, ScalarField,
+    StringArray, VectorField, field_data, scalar_field::Data, vector_field,
 };
 use prost::Message;
 use std::ops::Range;
@@ -42,9 +44,12 @@ impl Sample {
     pub fn read() -> Result<Sample, String> {
         let records: Option<Vec<Record>> = RECORDS.lines().skip(1).map(record).collect();
         let records = records.ok_or("tests/data/sample/records.tsv has a malformed line")?;
-        let vectors: Vec<f32> = npy_body(VECTORS)?.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-        let question_vectors: Vec<f32> =
-            npy_body(QUESTION_VECTORS)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let vectors: Vec<f32> =
+            npy_body(VECTORS)?.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+        let question_vectors: Vec<f32> = npy_body(QUESTION_VECTORS)?
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         let questions: Vec<String> = QUESTIONS.lines().map(str::to_owned).collect();
         if vectors.len() != records.len() * DIM || question_vectors.len() != questions.len() * DIM {
             return Err("the sample's vectors do not belong to its records".to_owned());
@@ -72,8 +77,12 @@ fn record(line: &str) -> Option<Record> {
 /// The data behind the header of a .npy file (format 1.0 or 2.0, numpy's `format` page).
 fn npy_body(bytes: &[u8]) -> Result<&[u8], String> {
     let start = match bytes.get(..12) {
-        Some([0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..]) => 10 + usize::from(u16::from_le_bytes([*a, *b])),
-        Some([0x93, b'N', b'U', b'M', b'P', b'Y', 2, _, a, b, c, d]) => 12 + u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+        Some([0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..]) => {
+            10 + usize::from(u16::from_le_bytes([*a, *b]))
+        }
+        Some([0x93, b'N', b'U', b'M', b'P', b'Y', 2, _, a, b, c, d]) => {
+            12 + u32::from_le_bytes([*a, *b, *c, *d]) as usize
+        }
         _ => return Err("not a .npy file".to_owned()),
     };
     bytes.get(start..).ok_or_else(|| "a .npy file ends in its header".to_owned())
@@ -85,7 +94,9 @@ fn pair(key: &str, value: impl ToString) -> KeyValuePair {
 
 fn check(what: &str, status: Option<Status>) -> Result<(), String> {
     match status {
-        Some(s) if s.code != 0 || s.error_code != 0 => Err(format!("{what} failed: {} (code {})", s.reason, s.code)),
+        Some(s) if s.code != 0 || s.error_code != 0 => {
+            Err(format!("{what} failed: {} (code {})", s.reason, s.code))
+        }
         _ => Ok(()),
     }
 }
@@ -121,7 +132,11 @@ pub async fn create_collection(client: &mut Client) -> Result<(), String> {
         ..Default::default()
     };
     let collection_name = COLLECTION.to_owned();
-    let create = CreateCollectionRequest { collection_name: collection_name.clone(), schema: schema.encode_to_vec(), ..Default::default() };
+    let create = CreateCollectionRequest {
+        collection_name: collection_name.clone(),
+        schema: schema.encode_to_vec(),
+        ..Default::default()
+    };
     let done = client.create_collection(create).await.map_err(call_failed("creating the collection"))?;
     check("creating the collection", Some(done.into_inner()))?;
     let index = CreateIndexRequest {
@@ -153,10 +168,13 @@ fn texts<'a>(items: impl Iterator<Item = &'a String>) -> Data {
 pub async fn insert(client: &mut Client, sample: &Sample, rows: Range<usize>) -> Result<(), String> {
     let part = &sample.records[rows.clone()];
     let longs = |values: Vec<i64>| Data::LongData(LongArray { data: values });
-    let tags = part.iter().map(|r| ScalarField { data: Some(texts(r.tags.iter())), ..Default::default() }).collect();
+    let tags =
+        part.iter().map(|r| ScalarField { data: Some(texts(r.tags.iter())), ..Default::default() }).collect();
     let vectors = VectorField {
         dim: DIM as i64,
-        data: Some(vector_field::Data::FloatVector(FloatArray { data: sample.vectors[rows.start * DIM..rows.end * DIM].to_vec() })),
+        data: Some(vector_field::Data::FloatVector(FloatArray {
+            data: sample.vectors[rows.start * DIM..rows.end * DIM].to_vec(),
+        })),
         ..Default::default()
     };
     let request = InsertRequest {
@@ -168,7 +186,11 @@ pub async fn insert(client: &mut Client, sample: &Sample, rows: Range<usize>) ->
             scalars("section", DataType::VarChar, texts(part.iter().map(|r| &r.section))),
             scalars("priority", DataType::VarChar, texts(part.iter().map(|r| &r.priority))),
             scalars("installed_kb", DataType::Int64, longs(part.iter().map(|r| r.installed_kb).collect())),
-            scalars("tags", DataType::Array, Data::ArrayData(ArrayArray { data: tags, element_type: DataType::VarChar.into() })),
+            scalars(
+                "tags",
+                DataType::Array,
+                Data::ArrayData(ArrayArray { data: tags, element_type: DataType::VarChar.into() }),
+            ),
             FieldData {
                 r#type: DataType::FloatVector.into(),
                 field_name: "vector".to_owned(),
@@ -191,7 +213,8 @@ pub async fn flush(client: &mut Client) -> Result<(), String> {
 /// Rows that are indexed, and rows in files.
 pub async fn index_progress(client: &mut Client) -> Result<(usize, usize), String> {
     let request = DescribeIndexRequest { collection_name: COLLECTION.to_owned(), ..Default::default() };
-    let done = client.describe_index(request).await.map_err(call_failed("describing the index"))?.into_inner();
+    let done =
+        client.describe_index(request).await.map_err(call_failed("describing the index"))?.into_inner();
     check("describing the index", done.status)?;
     Ok(done.index_descriptions.first().map_or((0, 0), |d| (d.indexed_rows as usize, d.total_rows as usize)))
 }
@@ -207,12 +230,19 @@ pub struct Hit {
 /// The five nearest packages.
 pub async fn search(client: &mut Client, vector: &[f32], filter: &str) -> Result<Vec<Hit>, String> {
     let bytes = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let value = PlaceholderValue { tag: "$0".to_owned(), r#type: PlaceholderType::FloatVector.into(), values: vec![bytes], ..Default::default() };
+    let value = PlaceholderValue {
+        tag: "$0".to_owned(),
+        r#type: PlaceholderType::FloatVector.into(),
+        values: vec![bytes],
+        ..Default::default()
+    };
     let request = SearchRequest {
         collection_name: COLLECTION.to_owned(),
         dsl: filter.to_owned(),
         dsl_type: DslType::BoolExprV1.into(),
-        search_input: Some(SearchInput::PlaceholderGroup(PlaceholderGroup { placeholders: vec![value] }.encode_to_vec())),
+        search_input: Some(SearchInput::PlaceholderGroup(
+            PlaceholderGroup { placeholders: vec![value] }.encode_to_vec(),
+        )),
         output_fields: ["name", "section", "tags"].map(str::to_owned).to_vec(),
         search_params: vec![pair("anns_field", "vector"), pair("topk", 5), pair("params", "{}")],
         nq: 1,

@@ -30,10 +30,10 @@ pub fn answer(question: &str, filter: &str, hits: &[Hit], took: Duration, calls:
     println!("  {:.1} ms in all:", took.as_secs_f64() * 1000.0);
     for call in calls {
         let growing = if call.growing { " and the growing rows" } else { "" };
-        println!(
-            "    {:<9} {} segments{growing}, {} rows, {:.1} ms",
-            call.node, call.segments, call.rows_scanned, call.micros as f64 / 1000.0
-        );
+        let ids = call.segments.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        let segments = if ids.is_empty() { "no segments".to_owned() } else { format!("segments {ids}") };
+        let millis = call.micros as f64 / 1000.0;
+        println!("    {:<9} {segments}{growing}: {} rows in {millis:.1} ms", call.node, call.rows_scanned);
     }
 }
 

@@ -24,13 +24,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(magic: [u8; 8], format: u32, words: Words) -> Writer {
-        Writer {
-            magic,
-            format,
-            words,
-            sections: Vec::new(),
-            body: Vec::new(),
-        }
+        Writer { magic, format, words, sections: Vec::new(), body: Vec::new() }
     }
 
     /// Appends a section.
@@ -38,8 +32,7 @@ impl Writer {
         debug_assert!(self.sections.len() < SECTIONS);
         self.body.resize(self.body.len().next_multiple_of(ALIGN), 0);
         let bytes: &[u8] = bytemuck::cast_slice(items);
-        self.sections
-            .push(((HEADER + self.body.len()) as u64, bytes.len() as u64));
+        self.sections.push(((HEADER + self.body.len()) as u64, bytes.len() as u64));
         self.body.extend_from_slice(bytes);
         self
     }
@@ -105,10 +98,7 @@ impl Reader {
         {
             return Err(invalid("has another length than the header says"));
         }
-        let section = Section {
-            bytes: self.bytes.slice(offset..end),
-            item: PhantomData,
-        };
+        let section = Section { bytes: self.bytes.slice(offset..end), item: PhantomData };
         section.try_items().map_err(|_| invalid("is not aligned"))?;
         Ok(section)
     }

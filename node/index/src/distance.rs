@@ -20,10 +20,7 @@ impl Kernel {
 
     /// Portable kernels: the reference for the others.
     pub fn portable() -> Kernel {
-        Kernel {
-            dot: portable_dot,
-            squared_l2: portable_l2,
-        }
+        Kernel { dot: portable_dot, squared_l2: portable_l2 }
     }
 
     /// Inner product of two vectors of equal length.
@@ -44,11 +41,7 @@ impl Kernel {
     #[inline]
     pub fn inverse_norm(&self, a: &[f32]) -> f32 {
         let square = self.dot(a, a);
-        if square.is_normal() {
-            1.0 / square.sqrt()
-        } else {
-            slow_inverse_norm(a)
-        }
+        if square.is_normal() { 1.0 / square.sqrt() } else { slow_inverse_norm(a) }
     }
 }
 
@@ -56,11 +49,7 @@ impl Kernel {
 #[cold]
 fn slow_inverse_norm(a: &[f32]) -> f32 {
     let square: f64 = a.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    if square > 0.0 {
-        (1.0 / square.sqrt()).min(f64::from(f32::MAX)) as f32
-    } else {
-        0.0
-    }
+    if square > 0.0 { (1.0 / square.sqrt()).min(f64::from(f32::MAX)) as f32 } else { 0.0 }
 }
 
 /// Scales a vector to length 1 (the zero vector stays).
@@ -72,10 +61,7 @@ pub fn normalize(a: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Kernel {
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        Kernel {
-            dot: avx2::dot,
-            squared_l2: avx2::l2,
-        }
+        Kernel { dot: avx2::dot, squared_l2: avx2::l2 }
     } else {
         Kernel::portable()
     }
@@ -141,12 +127,8 @@ mod avx2 {
         while i + 32 <= n {
             for (lane, sum) in acc.iter_mut().enumerate() {
                 // SAFETY: i + 32 <= n, so all eight floats of each lane are inside both slices.
-                let (x, y) = unsafe {
-                    (
-                        _mm256_loadu_ps(pa.add(i + lane * 8)),
-                        _mm256_loadu_ps(pb.add(i + lane * 8)),
-                    )
-                };
+                let (x, y) =
+                    unsafe { (_mm256_loadu_ps(pa.add(i + lane * 8)), _mm256_loadu_ps(pb.add(i + lane * 8))) };
                 *sum = _mm256_fmadd_ps(x, y, *sum);
             }
             i += 32;
@@ -170,12 +152,8 @@ mod avx2 {
         while i + 32 <= n {
             for (lane, sum) in acc.iter_mut().enumerate() {
                 // SAFETY: i + 32 <= n, so all eight floats of each lane are inside both slices.
-                let (x, y) = unsafe {
-                    (
-                        _mm256_loadu_ps(pa.add(i + lane * 8)),
-                        _mm256_loadu_ps(pb.add(i + lane * 8)),
-                    )
-                };
+                let (x, y) =
+                    unsafe { (_mm256_loadu_ps(pa.add(i + lane * 8)), _mm256_loadu_ps(pb.add(i + lane * 8))) };
                 let d = _mm256_sub_ps(x, y);
                 *sum = _mm256_fmadd_ps(d, d, *sum);
             }
@@ -201,26 +179,17 @@ mod tests {
     fn the_fast_kernels_agree_with_double_precision() {
         let mut state = 7u64;
         let mut random = || {
-            state = state
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
         };
         for n in [0, 1, 7, 8, 9, 31, 32, 33, 100, 384, 768] {
             let a: Vec<f32> = (0..n).map(|_| random()).collect();
             let b: Vec<f32> = (0..n).map(|_| random()).collect();
             let dot: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-            let l2: f64 = a
-                .iter()
-                .zip(&b)
-                .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
-                .sum();
+            let l2: f64 = a.iter().zip(&b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
             for kernel in [Kernel::best(), Kernel::portable()] {
                 assert!((f64::from(kernel.dot(&a, &b)) - dot).abs() < 1e-4, "dot of {n}");
-                assert!(
-                    (f64::from(kernel.squared_l2(&a, &b)) - l2).abs() < 1e-4,
-                    "l2 of {n}"
-                );
+                assert!((f64::from(kernel.squared_l2(&a, &b)) - l2).abs() < 1e-4, "l2 of {n}");
             }
         }
     }

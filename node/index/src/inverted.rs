@@ -66,11 +66,7 @@ impl InvertedBuilder {
             return;
         }
         // Both zeros are one value to a filter.
-        let term = if term == Term::Float(-0.0) {
-            Term::Float(0.0)
-        } else {
-            term
-        };
+        let term = if term == Term::Float(-0.0) { Term::Float(0.0) } else { term };
         let list = self.lists.entry(term).or_default();
         if list.last() != Some(&row) {
             list.push(row);
@@ -141,16 +137,8 @@ impl InvertedIndex {
         let valid = (1..=3).contains(&kind)
             && rising(index.text_at.items(), index.text.items().len())
             && rising(index.at.items(), index.postings.items().len())
-            && index
-                .postings
-                .items()
-                .iter()
-                .all(|row| (*row as usize) < index.rows);
-        if valid {
-            Ok(index)
-        } else {
-            Err(Error::Invalid("an offset is out of range".to_owned()))
-        }
+            && index.postings.items().iter().all(|row| (*row as usize) < index.rows);
+        if valid { Ok(index) } else { Err(Error::Invalid("an offset is out of range".to_owned())) }
     }
 
     pub fn rows(&self) -> usize {
@@ -181,11 +169,7 @@ impl InvertedIndex {
         let (mut low, mut high) = (0, self.terms);
         while low < high {
             let middle = (low + high) / 2;
-            if before(middle) {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if before(middle) { low = middle + 1 } else { high = middle }
         }
         low
     }

@@ -35,11 +35,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub const NONE: Bounds = Bounds {
-        near: f32::NEG_INFINITY,
-        near_exclusive: false,
-        far: f32::INFINITY,
-    };
+    pub const NONE: Bounds = Bounds { near: f32::NEG_INFINITY, near_exclusive: false, far: f32::INFINITY };
 
     #[inline]
     pub fn admit(&self, d: f32) -> bool {
@@ -77,11 +73,7 @@ impl<'a> Query<'a> {
         if metric == Metric::Cosine {
             normalize(vector.to_mut());
         }
-        Query {
-            metric,
-            vector,
-            kernel: Kernel::best(),
-        }
+        Query { metric, vector, kernel: Kernel::best() }
     }
 
     /// Distance to a stored vector.

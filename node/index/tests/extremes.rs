@@ -44,11 +44,7 @@ fn zero_vectors() {
         }
     }
     let query = Query::new(Metric::Cosine, rows.row(1));
-    assert_eq!(
-        query.distance(&[0.0; 8]).abs(),
-        0.0,
-        "the zero vector's cosine is 0"
-    );
+    assert_eq!(query.distance(&[0.0; 8]).abs(), 0.0, "the zero vector's cosine is 0");
 }
 
 #[test]
@@ -60,14 +56,8 @@ fn cosine_of_extreme_lengths() {
     }
     let query = [3e30f32, 4e30];
     for stored in [[3e30f32, 4e30], [3e-30, 4e-30], [3.0, 4.0]] {
-        assert!(
-            (Query::new(Metric::Cosine, &query).distance(&stored) + 1.0).abs() < 1e-5,
-            "{stored:?}"
-        );
-        assert!(
-            (Query::new(Metric::Cosine, &stored).distance(&query) + 1.0).abs() < 1e-5,
-            "{stored:?}"
-        );
+        assert!((Query::new(Metric::Cosine, &query).distance(&stored) + 1.0).abs() < 1e-5, "{stored:?}");
+        assert!((Query::new(Metric::Cosine, &stored).distance(&query) + 1.0).abs() < 1e-5, "{stored:?}");
     }
 }
 
@@ -77,9 +67,7 @@ fn extreme_magnitudes_do_not_panic() {
     for scale in scales {
         for mixed in [false, true] {
             let mut rows = clustered(300, 8, 16);
-            (0..300)
-                .filter(|i| !mixed || i % 3 == 0)
-                .for_each(|i| rows.scale_row(i, scale));
+            (0..300).filter(|i| !mixed || i % 3 == 0).for_each(|i| rows.scale_row(i, scale));
             for metric in METRICS {
                 let index = build(&rows, metric);
                 for i in [0, 1, 2] {
@@ -97,9 +85,8 @@ fn the_scan_agrees_with_double_precision() {
     let rows = clustered(200, 24, 17);
     for metric in METRICS {
         let query = Query::new(metric, rows.row(7));
-        let mut exact: Vec<(f64, u32)> = (0..200)
-            .map(|i| (reference(metric, rows.row(7), rows.row(i)), i as u32))
-            .collect();
+        let mut exact: Vec<(f64, u32)> =
+            (0..200).map(|i| (reference(metric, rows.row(7), rows.row(i)), i as u32)).collect();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0));
         let found = scan(rows.view(), &query, params(20, 0), None);
         for (hit, (distance, _)) in found.iter().zip(&exact) {
@@ -109,12 +96,8 @@ fn the_scan_agrees_with_double_precision() {
 }
 
 fn reference(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
-    let sum = |f: fn(f64, f64) -> f64| {
-        a.iter()
-            .zip(b)
-            .map(|(x, y)| f(f64::from(*x), f64::from(*y)))
-            .sum::<f64>()
-    };
+    let sum =
+        |f: fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x), f64::from(*y))).sum::<f64>();
     match metric {
         Metric::L2 => sum(|x, y| (x - y) * (x - y)),
         Metric::Ip => -sum(|x, y| x * y),

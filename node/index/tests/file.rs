@@ -20,16 +20,8 @@ static ROWS: LazyLock<Rows> = LazyLock::new(|| clustered(120, 4, 21));
 
 static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let graph = |metric| {
-        build_hnsw(
-            ROWS.view(),
-            metric,
-            BuildOptions {
-                m: 4,
-                ef_construction: 20,
-                serial: true,
-            },
-        )
-        .expect("built")
+        build_hnsw(ROWS.view(), metric, BuildOptions { m: 4, ef_construction: 20, serial: true })
+            .expect("built")
     };
     let mut files: Vec<Vec<u8>> = METRICS.into_iter().map(graph).collect();
     let (mut ints, mut texts) = (InvertedBuilder::default(), InvertedBuilder::default());
@@ -55,21 +47,11 @@ fn use_graph(index: &HnswIndex) {
     if index.rows().saturating_mul(dim) > 1 << 20 {
         return;
     }
-    let rows = Rows {
-        data: (0..index.rows() * dim)
-            .map(|i| ROWS.data[i % ROWS.data.len()])
-            .collect(),
-        dim,
-    };
+    let rows = Rows { data: (0..index.rows() * dim).map(|i| ROWS.data[i % ROWS.data.len()]).collect(), dim };
     let question: Vec<f32> = (0..dim).map(|i| i as f32).collect();
     let filter = Bitmap::from_fn(index.rows(), |i| i % 2 == 0);
     for filter in [None, Some(&filter)] {
-        let found = index.search(
-            rows.view(),
-            &Query::new(index.metric(), &question),
-            params(10, 20),
-            filter,
-        );
+        let found = index.search(rows.view(), &Query::new(index.metric(), &question), params(10, 20), filter);
         assert!(found.len() <= 10);
     }
 }
@@ -134,11 +116,7 @@ fn a_file_cut_anywhere_is_refused() {
     for file in FILES.iter() {
         for length in 0..file.len() {
             let (graph, lists) = use_all(&aligned(&file[..length]));
-            assert!(
-                graph.is_err() && lists.is_err(),
-                "cut to {length} of {}",
-                file.len()
-            );
+            assert!(graph.is_err() && lists.is_err(), "cut to {length} of {}", file.len());
         }
     }
 }
@@ -182,12 +160,7 @@ fn change() -> impl Strategy<Value = (usize, u64)> {
         (0usize..12, number()).prop_map(|(word, to)| (16 + word * 4, u64::from(to))),
         (
             0usize..16,
-            prop_oneof![
-                (0u64..100).prop_map(|n| n * 64),
-                any::<u64>(),
-                Just(u64::MAX),
-                Just(u64::MAX - 63)
-            ]
+            prop_oneof![(0u64..100).prop_map(|n| n * 64), any::<u64>(), Just(u64::MAX), Just(u64::MAX - 63)]
         )
             .prop_map(|(field, to)| (64 + field * 8, to)),
     ]

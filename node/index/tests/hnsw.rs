@@ -14,18 +14,14 @@ use vectors::{
 #[test]
 fn recall_on_clusters() {
     let rows = clustered(4_000, 32, 1);
-    METRICS
-        .iter()
-        .for_each(|metric| assert_recall("4,000 clustered", &rows, *metric, None));
+    METRICS.iter().for_each(|metric| assert_recall("4,000 clustered", &rows, *metric, None));
 }
 
 #[test]
 fn recall_on_real_embeddings() {
     let rows = sample();
     assert_eq!(rows.len(), 5_000);
-    METRICS
-        .iter()
-        .for_each(|metric| assert_recall("5,000 sample", &rows, *metric, None));
+    METRICS.iter().for_each(|metric| assert_recall("5,000 sample", &rows, *metric, None));
 }
 
 #[test]
@@ -42,18 +38,14 @@ fn recall_on_vectors_far_from_unit_length() {
             let power: f32 = low + (high - low) * random.unit();
             rows.scale_row(i, 10f32.powf(power) / length);
         }
-        METRICS
-            .iter()
-            .for_each(|metric| assert_recall(what, &rows, *metric, None));
+        METRICS.iter().for_each(|metric| assert_recall(what, &rows, *metric, None));
     }
 }
 
 #[test]
 fn recall_in_two_dimensions() {
     let rows = clustered(2_000, 2, 4);
-    METRICS
-        .iter()
-        .for_each(|metric| assert_recall("2 dimensions", &rows, *metric, None));
+    METRICS.iter().for_each(|metric| assert_recall("2 dimensions", &rows, *metric, None));
 }
 
 #[test]
@@ -65,27 +57,16 @@ fn filters_admit_only_their_rows() {
             let mut random = Random(percent);
             let filter = Bitmap::from_fn(rows.len(), |_| random.below(100) < percent as usize);
             let found = recall(&index, &rows, &questions(&rows, 97), params(K, EF), Some(&filter));
-            println!(
-                "recall@{K}, ef {EF}: {found:.4} {} filter {percent} %",
-                metric.name()
-            );
+            println!("recall@{K}, ef {EF}: {found:.4} {} filter {percent} %", metric.name());
             assert!(found >= ENOUGH, "{percent} %: recall {found}");
         }
         let query = Query::new(metric, rows.row(0));
         let none = Bitmap::zeros(rows.len());
-        assert!(
-            index
-                .search(rows.view(), &query, params(K, EF), Some(&none))
-                .is_empty()
-        );
+        assert!(index.search(rows.view(), &query, params(K, EF), Some(&none)).is_empty());
         let mut one = Bitmap::zeros(rows.len());
         one.set(3_999);
         let found = index.search(rows.view(), &query, params(K, EF), Some(&one));
-        assert_eq!(
-            found.iter().map(|hit| hit.1).collect::<Vec<_>>(),
-            [3_999],
-            "the farthest is found"
-        );
+        assert_eq!(found.iter().map(|hit| hit.1).collect::<Vec<_>>(), [3_999], "the farthest is found");
     }
 }
 
@@ -97,10 +78,7 @@ fn with_twins(count: usize, twins: usize, copy: impl Fn(usize, f32) -> f32) -> (
     let places: Vec<u32> = (0..twins).map(|i| (i * step) as u32).collect();
     for (i, row) in places.iter().enumerate() {
         let at = *row as usize * rows.dim;
-        first
-            .iter()
-            .enumerate()
-            .for_each(|(d, x)| rows.data[at + d] = copy(i, *x));
+        first.iter().enumerate().for_each(|(d, x)| rows.data[at + d] = copy(i, *x));
     }
     (rows, places)
 }
@@ -150,25 +128,17 @@ fn twins_up_to_a_factor_do_not_cut_the_graph() {
         .iter()
         .for_each(|metric| assert_recall("150 scaled twins", &rows, *metric, None));
     let (rows, _) = with_twins(3_000, 150, |i, x| x + i as f32 * 1e-7);
-    METRICS
-        .iter()
-        .for_each(|metric| assert_recall("150 near twins", &rows, *metric, None));
+    METRICS.iter().for_each(|metric| assert_recall("150 near twins", &rows, *metric, None));
 }
 
 #[test]
 fn nothing_but_twins() {
-    let rows = Rows {
-        data: [1.0, 2.0, 3.0].repeat(500),
-        dim: 3,
-    };
+    let rows = Rows { data: [1.0, 2.0, 3.0].repeat(500), dim: 3 };
     for metric in METRICS {
         let index = build(&rows, metric);
         let query = Query::new(metric, &[3.0, 2.0, 1.0]);
         let found = index.search(rows.view(), &query, params(500, EF), None);
-        assert_eq!(
-            found.iter().map(|hit| hit.1).collect::<Vec<_>>(),
-            (0..500).collect::<Vec<_>>()
-        );
+        assert_eq!(found.iter().map(|hit| hit.1).collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
     }
 }
 
@@ -195,10 +165,7 @@ fn few_rows_and_none() {
         for count in [0, 1, 2, 3] {
             let rows = clustered(count, 8, 8);
             let index = build(&rows, metric);
-            assert_eq!(
-                (index.rows(), index.dim(), index.metric(), index.kind()),
-                (count, 8, metric, "hnsw")
-            );
+            assert_eq!((index.rows(), index.dim(), index.metric(), index.kind()), (count, 8, metric, "hnsw"));
             let query = Query::new(metric, &[1.0; 8]);
             let found = index.search(rows.view(), &query, params(K, EF), None);
             assert_eq!(found, scan(rows.view(), &query, params(K, EF), None));
@@ -213,25 +180,9 @@ fn vectors_of_another_segment_give_nothing() {
     let index = build(&rows, Metric::L2);
     let query = Query::new(Metric::L2, rows.row(0));
     for data in [&rows.data[..8 * 49], &[]] {
-        assert!(
-            index
-                .search(Vectors { data, dim: 8 }, &query, params(K, EF), None)
-                .is_empty()
-        );
+        assert!(index.search(Vectors { data, dim: 8 }, &query, params(K, EF), None).is_empty());
     }
-    assert!(
-        index
-            .search(
-                Vectors {
-                    data: &rows.data,
-                    dim: 4
-                },
-                &query,
-                params(K, EF),
-                None
-            )
-            .is_empty()
-    );
+    assert!(index.search(Vectors { data: &rows.data, dim: 4 }, &query, params(K, EF), None).is_empty());
 }
 
 #[test]
@@ -245,37 +196,17 @@ fn bounds_cut_on_both_sides() {
             let ranked = scan(rows.view(), &query, params(100, 100), None);
             let (near, far) = (ranked[20].0, ranked[60].0);
             for near_exclusive in [false, true] {
-                let bounded = SearchParams {
-                    k: 50,
-                    ef: 100,
-                    bounds: Bounds {
-                        near,
-                        near_exclusive,
-                        far,
-                    },
-                };
+                let bounded = SearchParams { k: 50, ef: 100, bounds: Bounds { near, near_exclusive, far } };
                 let found = index.search(rows.view(), &query, bounded, None);
                 assert_sound(&rows, &query, bounded, None, &found);
                 let exact = scan(rows.view(), &query, bounded, None);
-                assert_eq!(
-                    exact.len(),
-                    40 - usize::from(near_exclusive),
-                    "from rank 20 to 59"
-                );
+                assert_eq!(exact.len(), 40 - usize::from(near_exclusive), "from rank 20 to 59");
                 hits += found.iter().filter(|hit| exact.contains(hit)).count();
                 wanted += exact.len();
             }
         }
-        println!(
-            "recall of ranges: {:.4} {}",
-            hits as f64 / wanted as f64,
-            metric.name()
-        );
-        assert!(
-            hits as f64 >= ENOUGH * wanted as f64,
-            "{}: {hits} of {wanted}",
-            metric.name()
-        );
+        println!("recall of ranges: {:.4} {}", hits as f64 / wanted as f64, metric.name());
+        assert!(hits as f64 >= ENOUGH * wanted as f64, "{}: {hits} of {wanted}", metric.name());
     }
 }
 
@@ -283,10 +214,7 @@ fn bounds_cut_on_both_sides() {
 fn serial_builds_are_equal_byte_for_byte() {
     let rows = clustered(1_500, 16, 11);
     for metric in METRICS {
-        let options = BuildOptions {
-            serial: true,
-            ..BuildOptions::default()
-        };
+        let options = BuildOptions { serial: true, ..BuildOptions::default() };
         let first = build_hnsw(rows.view(), metric, options).expect("built");
         let second = build_hnsw(rows.view(), metric, options).expect("built");
         assert!(first == second, "{}: two builds differ", metric.name());
@@ -299,11 +227,7 @@ fn serial_builds_are_equal_byte_for_byte() {
 fn any_degree_builds() {
     let rows = clustered(600, 8, 12);
     for m in [0, 1, 2, 5, 48, 128, 1_000] {
-        let options = BuildOptions {
-            m,
-            ef_construction: 40,
-            serial: false,
-        };
+        let options = BuildOptions { m, ef_construction: 40, serial: false };
         let file = build_hnsw(rows.view(), Metric::L2, options).expect("built");
         let index = HnswIndex::open(aligned(&file)).expect("opened");
         let found = recall(&index, &rows, &questions(&rows, 37), params(K, EF), None);

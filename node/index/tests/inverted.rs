@@ -16,9 +16,7 @@ type Table = Vec<Vec<Term>>;
 fn open(table: &Table) -> InvertedIndex {
     let mut builder = InvertedBuilder::default();
     for (row, terms) in table.iter().enumerate() {
-        terms
-            .iter()
-            .for_each(|term| builder.add(row as u32, term.clone()));
+        terms.iter().for_each(|term| builder.add(row as u32, term.clone()));
     }
     InvertedIndex::open(aligned(&builder.finish(table.len() as u32))).expect("opened")
 }
@@ -48,9 +46,7 @@ fn inside(term: &Term, from: Bound<&Term>, to: Bound<&Term>) -> bool {
 }
 
 fn reference(table: &Table, accept: impl Fn(&Term) -> bool) -> Vec<usize> {
-    (0..table.len())
-        .filter(|row| table[*row].iter().any(&accept))
-        .collect()
+    (0..table.len()).filter(|row| table[*row].iter().any(&accept)).collect()
 }
 
 fn found(index: &InvertedIndex, fill: impl Fn(&InvertedIndex, &mut Bitmap)) -> Vec<usize> {
@@ -70,20 +66,12 @@ fn check_ranges(table: &Table, a: &Term, b: &Term) {
                 continue;
             }
             let rows = found(&index, |i, out| i.range(from, to, out));
-            assert_eq!(
-                rows,
-                reference(table, |t| inside(t, from, to)),
-                "{from:?} to {to:?}"
-            );
+            assert_eq!(rows, reference(table, |t| inside(t, from, to)), "{from:?} to {to:?}");
         }
     }
     for term in [a, b] {
         let rows = found(&index, |i, out| i.equal(term, out));
-        assert_eq!(
-            rows,
-            reference(table, |t| compare(t, term).is_some_and(Ordering::is_eq)),
-            "{term:?}"
-        );
+        assert_eq!(rows, reference(table, |t| compare(t, term).is_some_and(Ordering::is_eq)), "{term:?}");
     }
 }
 
@@ -152,65 +140,19 @@ proptest! {
 #[test]
 fn zeros_are_one_value_and_nan_is_none() {
     let floats = |values: &[f64]| -> Table { values.iter().map(|v| vec![Term::Float(*v)]).collect() };
-    let index = open(&floats(&[
-        0.0,
-        -0.0,
-        1.0,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-    ]));
+    let index = open(&floats(&[0.0, -0.0, 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]));
     for zero in [Term::Float(0.0), Term::Float(-0.0)] {
         assert_eq!(found(&index, |i, out| i.equal(&zero, out)), [0, 1]);
-        assert_eq!(
-            found(&index, |i, out| i.range(
-                Bound::Excluded(&zero),
-                Bound::Unbounded,
-                out
-            )),
-            [2, 4]
-        );
-        assert_eq!(
-            found(&index, |i, out| i.range(
-                Bound::Unbounded,
-                Bound::Included(&zero),
-                out
-            )),
-            [0, 1, 5]
-        );
-        assert_eq!(
-            found(&index, |i, out| i.range(
-                Bound::Unbounded,
-                Bound::Excluded(&zero),
-                out
-            )),
-            [5]
-        );
+        assert_eq!(found(&index, |i, out| i.range(Bound::Excluded(&zero), Bound::Unbounded, out)), [2, 4]);
+        assert_eq!(found(&index, |i, out| i.range(Bound::Unbounded, Bound::Included(&zero), out)), [0, 1, 5]);
+        assert_eq!(found(&index, |i, out| i.range(Bound::Unbounded, Bound::Excluded(&zero), out)), [5]);
     }
     for nan in [Term::Float(f64::NAN), Term::Float(-f64::NAN)] {
         assert!(found(&index, |i, out| i.equal(&nan, out)).is_empty());
-        assert!(
-            found(&index, |i, out| i.range(
-                Bound::Unbounded,
-                Bound::Included(&nan),
-                out
-            ))
-            .is_empty()
-        );
-        assert!(
-            found(&index, |i, out| i.range(
-                Bound::Included(&nan),
-                Bound::Unbounded,
-                out
-            ))
-            .is_empty()
-        );
+        assert!(found(&index, |i, out| i.range(Bound::Unbounded, Bound::Included(&nan), out)).is_empty());
+        assert!(found(&index, |i, out| i.range(Bound::Included(&nan), Bound::Unbounded, out)).is_empty());
     }
-    assert!(
-        found(&open(&floats(&[f64::NAN; 3])), |i, out| i
-            .equal(&Term::Float(1.0), out))
-        .is_empty()
-    );
+    assert!(found(&open(&floats(&[f64::NAN; 3])), |i, out| i.equal(&Term::Float(1.0), out)).is_empty());
 }
 
 #[test]
@@ -223,20 +165,10 @@ fn terms_of_another_kind_match_nothing() {
     );
     for other in [Term::Float(1.0), Term::Str("1".to_owned())] {
         assert!(found(&index, |i, out| i.equal(&other, out)).is_empty());
-        assert!(
-            found(&index, |i, out| i.range(
-                Bound::Unbounded,
-                Bound::Included(&other),
-                out
-            ))
-            .is_empty()
-        );
+        assert!(found(&index, |i, out| i.range(Bound::Unbounded, Bound::Included(&other), out)).is_empty());
     }
     assert!(found(&index, |i, out| i.matching("", |_| true, out)).is_empty());
-    assert_eq!(
-        found(&index, |i, out| i.range(Bound::Unbounded, Bound::Unbounded, out)),
-        [0, 1]
-    );
+    assert_eq!(found(&index, |i, out| i.range(Bound::Unbounded, Bound::Unbounded, out)), [0, 1]);
 }
 
 #[test]
@@ -246,12 +178,7 @@ fn no_rows_and_only_nulls() {
         assert_eq!(index.rows(), table.len());
         for term in [Term::Int(0), Term::Float(0.0), Term::Str(String::new())] {
             assert!(
-                found(&index, |i, out| i.range(
-                    Bound::Included(&term),
-                    Bound::Unbounded,
-                    out
-                ))
-                .is_empty()
+                found(&index, |i, out| i.range(Bound::Included(&term), Bound::Unbounded, out)).is_empty()
             );
         }
         assert!(found(&index, |i, out| i.matching("", |_| true, out)).is_empty());
@@ -272,17 +199,9 @@ fn bits_that_are_set_stay_set() {
 #[test]
 fn one_term_in_every_row() {
     let index = open(
-        &(0..10_000)
-            .map(|_| vec![Term::Str("same".to_owned()), Term::Str("same".to_owned())])
-            .collect(),
+        &(0..10_000).map(|_| vec![Term::Str("same".to_owned()), Term::Str("same".to_owned())]).collect(),
     );
-    assert_eq!(
-        found(&index, |i, out| i.equal(&Term::Str("same".to_owned()), out)).len(),
-        10_000
-    );
-    assert_eq!(
-        found(&index, |i, out| i.matching("sa", |_| true, out)).len(),
-        10_000
-    );
+    assert_eq!(found(&index, |i, out| i.equal(&Term::Str("same".to_owned()), out)).len(), 10_000);
+    assert_eq!(found(&index, |i, out| i.matching("sa", |_| true, out)).len(), 10_000);
     assert!(found(&index, |i, out| i.matching("sb", |_| true, out)).is_empty());
 }

@@ -56,13 +56,8 @@ pub fn decode(
         .ok_or_else(|| missing(TIMESTAMP_COLUMN))?;
     let mut columns = BTreeMap::new();
     for field in schema.fields.iter().filter(|f| !f.data_type.is_vector()) {
-        let array = batch
-            .column_by_name(&field.name)
-            .filter(|a| *a.data_type() == arrow_type(field));
-        columns.insert(
-            field.id,
-            Column::Scalar(Arc::clone(array.ok_or_else(|| missing(&field.name))?)),
-        );
+        let array = batch.column_by_name(&field.name).filter(|a| *a.data_type() == arrow_type(field));
+        columns.insert(field.id, Column::Scalar(Arc::clone(array.ok_or_else(|| missing(&field.name))?)));
     }
     Ok((timestamps.values().clone(), columns))
 }
@@ -73,22 +68,16 @@ fn read_batch(bytes: Bytes) -> std::result::Result<RecordBatch, String> {
     let mut trailer = [0u8; TRAILER];
     trailer.copy_from_slice(&buffer[start..]);
     let length = read_footer_length(trailer).map_err(|e| e.to_string())?;
-    let from = start
-        .checked_sub(length)
-        .ok_or("the Arrow footer is longer than the file")?;
+    let from = start.checked_sub(length).ok_or("the Arrow footer is longer than the file")?;
     let footer = root_as_footer(&buffer[from..start]).map_err(|e| e.to_string())?;
     let schema = try_fb_to_schema(footer.schema().ok_or("no schema")?).map_err(|e| e.to_string())?;
     let decoder = FileDecoder::new(Arc::new(schema), footer.version());
-    let block = footer
-        .recordBatches()
-        .and_then(|b| b.iter().next().copied())
-        .ok_or("no record batch")?;
+    let block = footer.recordBatches().and_then(|b| b.iter().next().copied()).ok_or("no record batch")?;
     let number = |n: i64| usize::try_from(n).map_err(|_| "a length is negative".to_owned());
     let (offset, meta) = (number(block.offset())?, number(block.metaDataLength().into())?);
     let body = number(block.bodyLength())?;
-    let length = meta
-        .checked_add(body)
-        .filter(|n| offset.checked_add(*n).is_some_and(|end| end <= buffer.len()));
+    let length =
+        meta.checked_add(body).filter(|n| offset.checked_add(*n).is_some_and(|end| end <= buffer.len()));
     let data = buffer.slice_with_length(offset, length.ok_or("the record batch lies outside of the file")?);
     check_batch(&data[..meta], body)?;
     decoder
@@ -99,10 +88,7 @@ fn read_batch(bytes: Bytes) -> std::result::Result<RecordBatch, String> {
 
 /// The decoder takes for granted that every buffer of a batch lies in its body of `body` bytes.
 fn check_batch(message: &[u8], body: usize) -> std::result::Result<(), String> {
-    let flat = message
-        .strip_prefix(&CONTINUATION)
-        .and_then(|m| m.get(4..))
-        .ok_or("no message")?;
+    let flat = message.strip_prefix(&CONTINUATION).and_then(|m| m.get(4..)).ok_or("no message")?;
     let message = root_as_message(flat).map_err(|e| e.to_string())?;
     let batch = message.header_as_record_batch().ok_or("no record batch")?;
     let body = body as i64;
@@ -112,16 +98,9 @@ fn check_batch(message: &[u8], body: usize) -> std::result::Result<(), String> {
     // No type of ours takes less than a bit for a value.
     let count = |values: i64| (0..=body.saturating_mul(8)).contains(&values);
     let fits = count(batch.length())
-        && batch
-            .buffers()
-            .is_some_and(|b| b.iter().all(|b| inside(b.offset(), b.length())))
+        && batch.buffers().is_some_and(|b| b.iter().all(|b| inside(b.offset(), b.length())))
         && batch.nodes().is_some_and(|n| {
-            n.iter()
-                .all(|n| count(n.length()) && (0..=n.length()).contains(&n.null_count()))
+            n.iter().all(|n| count(n.length()) && (0..=n.length()).contains(&n.null_count()))
         });
-    if fits {
-        Ok(())
-    } else {
-        Err("a buffer lies outside of the record batch".to_owned())
-    }
+    if fits { Ok(()) } else { Err("a buffer lies outside of the record batch".to_owned()) }
 }

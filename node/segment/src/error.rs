@@ -16,10 +16,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn corrupt(file: &str, what: impl std::fmt::Display) -> Error {
-        Error::Corrupt {
-            file: file.to_owned(),
-            what: what.to_string(),
-        }
+        Error::Corrupt { file: file.to_owned(), what: what.to_string() }
     }
 
     /// Whether the same call may succeed later: with another copy of the bytes, a corrupt file may.

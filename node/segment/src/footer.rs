@@ -51,18 +51,10 @@ impl FileSums {
                 format!("{} bytes, {} were written", bytes.len(), self.bytes),
             ));
         }
-        match bytes
-            .chunks(BLOCK)
-            .map(checksum)
-            .zip(&self.blocks)
-            .position(|(a, b)| a != *b)
-        {
+        match bytes.chunks(BLOCK).map(checksum).zip(&self.blocks).position(|(a, b)| a != *b) {
             Some(i) => Err(Error::corrupt(
                 &self.name,
-                format!(
-                    "block {i} (from byte {}) differs from what was written",
-                    i * BLOCK
-                ),
+                format!("block {i} (from byte {}) differs from what was written", i * BLOCK),
             )),
             None if self.blocks.len() != bytes.len().div_ceil(BLOCK) => {
                 Err(Error::corrupt(&self.name, "checksums are missing"))
@@ -97,11 +89,7 @@ impl Footer {
             return Err(Error::corrupt(file, "the footer's checksum does not match"));
         }
         if word(8) > FORMAT {
-            return Err(Error::NewerFormat {
-                file: file.to_owned(),
-                found: word(8),
-                known: FORMAT,
-            });
+            return Err(Error::NewerFormat { file: file.to_owned(), found: word(8), known: FORMAT });
         }
         serde_json::from_slice(body).map_err(|e| Error::corrupt(file, e))
     }

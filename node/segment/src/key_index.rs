@@ -11,34 +11,25 @@ use std::cmp::Ordering;
 pub fn key_at(keys: &ArrayRef, row: usize) -> Key {
     match keys.as_any().downcast_ref::<Int64Array>() {
         Some(ints) => Key::Int(ints.value(row)),
-        None => Key::Str(
-            keys.as_any()
-                .downcast_ref::<StringArray>()
-                .map_or("", |s| s.value(row))
-                .into(),
-        ),
+        None => Key::Str(keys.as_any().downcast_ref::<StringArray>().map_or("", |s| s.value(row)).into()),
     }
 }
 
 /// Orders the key in a row against another.
 fn compare(keys: &ArrayRef, row: usize, key: &Key) -> Ordering {
     match key {
-        Key::Int(v) => keys
-            .as_any()
-            .downcast_ref::<Int64Array>()
-            .map_or(Ordering::Less, |a| a.value(row).cmp(v)),
-        Key::Str(v) => keys
-            .as_any()
-            .downcast_ref::<StringArray>()
-            .map_or(Ordering::Less, |a| a.value(row).cmp(v)),
+        Key::Int(v) => {
+            keys.as_any().downcast_ref::<Int64Array>().map_or(Ordering::Less, |a| a.value(row).cmp(v))
+        }
+        Key::Str(v) => {
+            keys.as_any().downcast_ref::<StringArray>().map_or(Ordering::Less, |a| a.value(row).cmp(v))
+        }
     }
 }
 
 /// Encodes the index of `rows`: one u32 per row, and the trailer.
 pub fn encode(rows: &Rows) -> Result<Vec<u8>> {
-    let keys = rows
-        .keys()
-        .ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
+    let keys = rows.keys().ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     if let Some(ints) = keys.as_any().downcast_ref::<Int64Array>() {
         order.sort_by_key(|r| ints.value(*r as usize));
@@ -73,10 +64,7 @@ impl KeyIndex {
     pub fn rows_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = u32> + 'a {
         let order = self.order();
         let start = order.partition_point(|r| compare(&self.keys, *r as usize, key).is_lt());
-        order[start..]
-            .iter()
-            .copied()
-            .take_while(move |r| compare(&self.keys, *r as usize, key).is_eq())
+        order[start..].iter().copied().take_while(move |r| compare(&self.keys, *r as usize, key).is_eq())
     }
 
     /// All rows in key order.

@@ -34,9 +34,7 @@ impl SegmentReader {
             found.insert(&sums.name, bytes);
         }
         let mut take = |name: &str| {
-            found
-                .remove(name)
-                .ok_or_else(|| Error::corrupt(footer_name, format!("{name} is not named")))
+            found.remove(name).ok_or_else(|| Error::corrupt(footer_name, format!("{name} is not named")))
         };
         let (timestamps, mut columns) =
             columns_file::decode("columns.arrow", schema, take("columns.arrow")?)?;
@@ -49,10 +47,7 @@ impl SegmentReader {
         if rows.len() != footer.rows as usize {
             return Err(Error::corrupt(footer_name, "the number of rows does not match"));
         }
-        let key_column = rows
-            .keys()
-            .cloned()
-            .ok_or_else(|| Error::corrupt(footer_name, "no key column"))?;
+        let key_column = rows.keys().cloned().ok_or_else(|| Error::corrupt(footer_name, "no key column"))?;
         let keys = KeyIndex::open("keys", key_bytes, key_column)?;
         Ok(SegmentReader { footer, rows, keys })
     }
@@ -65,16 +60,10 @@ fn vector_column(field: FieldId, dim: usize, bytes: Bytes) -> Result<Column> {
     }
     if bytes.is_empty() {
         // No bytes have no address of their own, so it may be any.
-        return Ok(Column::Vector {
-            dim,
-            data: ScalarBuffer::from(Vec::new()),
-        });
+        return Ok(Column::Vector { dim, data: ScalarBuffer::from(Vec::new()) });
     }
     if !(bytes.as_ptr() as usize).is_multiple_of(4) {
         return Err(Error::corrupt(&name, "not aligned in memory"));
     }
-    Ok(Column::Vector {
-        dim,
-        data: ScalarBuffer::from(Buffer::from(bytes)),
-    })
+    Ok(Column::Vector { dim, data: ScalarBuffer::from(Buffer::from(bytes)) })
 }

@@ -94,22 +94,12 @@ impl Rows {
                 Column::Vector { dim, data } => field.dim == Some(*dim) && data.len() == dim * len,
             };
             if !fits {
-                return Err(Error::Mismatch(format!(
-                    "field {} has a column of another type",
-                    field.name
-                )));
+                return Err(Error::Mismatch(format!("field {} has a column of another type", field.name)));
             }
         }
-        let primary = schema
-            .primary()
-            .map(|f| f.id)
-            .ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
-        Ok(Rows {
-            len,
-            timestamps,
-            columns,
-            primary,
-        })
+        let primary =
+            schema.primary().map(|f| f.id).ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
+        Ok(Rows { len, timestamps, columns, primary })
     }
 
     pub fn len(&self) -> usize {
@@ -186,12 +176,7 @@ impl Rows {
             columns.insert(*id, concat_column(column, &same)?);
         }
         let timestamps = concat_buffers(parts.iter().map(|p| &p.timestamps));
-        Ok(Rows {
-            len,
-            timestamps,
-            columns,
-            primary: first.primary,
-        })
+        Ok(Rows { len, timestamps, columns, primary: first.primary })
     }
 
     /// The rows with these numbers, in this order.
@@ -209,21 +194,13 @@ impl Rows {
                     rows.iter().for_each(|r| {
                         out.extend_from_slice(&data[*r as usize * dim..(*r as usize + 1) * dim])
                     });
-                    Column::Vector {
-                        dim: *dim,
-                        data: ScalarBuffer::from(arrow_buffer::Buffer::from(out)),
-                    }
+                    Column::Vector { dim: *dim, data: ScalarBuffer::from(arrow_buffer::Buffer::from(out)) }
                 }
             };
             columns.insert(*id, taken);
         }
         let timestamps = rows.iter().map(|r| self.timestamps[*r as usize]).collect();
-        Ok(Rows {
-            len: rows.len(),
-            timestamps,
-            columns,
-            primary: self.primary,
-        })
+        Ok(Rows { len: rows.len(), timestamps, columns, primary: self.primary })
     }
 }
 
@@ -234,10 +211,7 @@ fn concat_column(first: &Column, parts: &[&Column]) -> Result<Column> {
                 Column::Vector { data, .. } => Some(data),
                 Column::Scalar(_) => None,
             });
-            Ok(Column::Vector {
-                dim: *dim,
-                data: concat_buffers(buffers),
-            })
+            Ok(Column::Vector { dim: *dim, data: concat_buffers(buffers) })
         }
         Column::Scalar(_) => {
             let arrays: Vec<&dyn Array> = parts

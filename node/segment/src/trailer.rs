@@ -18,10 +18,7 @@ pub fn add_trailer(mut payload: Vec<u8>) -> Vec<u8> {
 /// The payload, if its checksum matches.
 pub fn check_trailer(file: &str, bytes: Bytes) -> Result<Bytes> {
     let Some(end) = bytes.len().checked_sub(LEN) else {
-        return Err(Error::corrupt(
-            file,
-            format!("{} bytes are too few for a trailer", bytes.len()),
-        ));
+        return Err(Error::corrupt(file, format!("{} bytes are too few for a trailer", bytes.len())));
     };
     if bytes[end..end + 8] != MAGIC {
         return Err(Error::corrupt(

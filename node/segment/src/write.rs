@@ -21,21 +21,12 @@ pub struct NewFile {
 /// The files of a segment; the footer is the last. Index and delete files come later, by themselves.
 pub fn encode_segment(meta: SegmentMeta, schema: &Schema, rows: &Rows) -> Result<Vec<NewFile>> {
     let mut files = vec![
-        NewFile {
-            name: "columns.arrow".to_owned(),
-            bytes: columns_file::encode(schema, rows)?,
-        },
-        NewFile {
-            name: "keys".to_owned(),
-            bytes: key_index::encode(rows)?,
-        },
+        NewFile { name: "columns.arrow".to_owned(), bytes: columns_file::encode(schema, rows)? },
+        NewFile { name: "keys".to_owned(), bytes: key_index::encode(rows)? },
     ];
     for (id, column) in rows.columns() {
         if let Column::Vector { data, .. } = column {
-            files.push(NewFile {
-                name: vector_file(id.0),
-                bytes: bytemuck::cast_slice(data).to_vec(),
-            });
+            files.push(NewFile { name: vector_file(id.0), bytes: bytemuck::cast_slice(data).to_vec() });
         }
     }
     let footer = Footer {
@@ -45,10 +36,7 @@ pub fn encode_segment(meta: SegmentMeta, schema: &Schema, rows: &Rows) -> Result
         rows: rows.len() as u32,
         files: files.iter().map(|f| FileSums::of(&f.name, &f.bytes)).collect(),
     };
-    files.push(NewFile {
-        name: "footer".to_owned(),
-        bytes: footer.encode()?,
-    });
+    files.push(NewFile { name: "footer".to_owned(), bytes: footer.encode()? });
     Ok(files)
 }
 

@@ -83,11 +83,7 @@ fn change(bytes: &mut [u8], changes: &[(bool, Index, u32)]) {
     let words = bytes.len() / 4;
     let near = words.min(1_200);
     for (anywhere, index, to) in changes {
-        let word = if *anywhere {
-            index.index(words)
-        } else {
-            words - 1 - index.index(near)
-        };
+        let word = if *anywhere { index.index(words) } else { words - 1 - index.index(near) };
         bytes[word * 4..word * 4 + 4].copy_from_slice(&to.to_le_bytes());
     }
 }
@@ -193,20 +189,13 @@ fn a_footer_that_names_other_files() {
         let mut fewer = footer.clone();
         fewer.files.remove(skipped);
         let mut changed = files.clone();
-        changed
-            .0
-            .insert(FOOTER.to_owned(), fewer.encode().expect("encoded"));
+        changed.0.insert(FOOTER.to_owned(), fewer.encode().expect("encoded"));
         assert!(changed.open(schema).is_err(), "without {name}");
     }
     for rows in [0, 59, 61, u32::MAX] {
         let mut changed = files.clone();
-        let footer = Footer {
-            rows,
-            ..footer.clone()
-        };
-        changed
-            .0
-            .insert(FOOTER.to_owned(), footer.encode().expect("encoded"));
+        let footer = Footer { rows, ..footer.clone() };
+        changed.0.insert(FOOTER.to_owned(), footer.encode().expect("encoded"));
         assert!(changed.open(schema).is_err(), "{rows} rows");
     }
     assert_bounded();

@@ -23,10 +23,7 @@ fn segment() -> (Schema, Files) {
 fn assert_names<T: std::fmt::Debug>(found: Result<T, Error>, name: &str, what: &str) {
     match found {
         Err(e @ Error::Corrupt { .. }) => {
-            assert!(
-                matches!(&e, Error::Corrupt { file, .. } if file == name),
-                "{what}: {e}"
-            );
+            assert!(matches!(&e, Error::Corrupt { file, .. } if file == name), "{what}: {e}");
             assert!(e.is_retryable(), "another copy may be whole");
             assert!(e.to_string().starts_with(&format!("{name} is corrupt: ")));
         }
@@ -72,11 +69,7 @@ fn a_file_that_is_cut_off_or_too_long() {
         for length in (0..bytes.len()).step_by(STEP).chain([bytes.len() - 1]) {
             let mut damaged = files.clone();
             damaged.0.insert(name.clone(), bytes[..length].to_vec());
-            assert_names(
-                open(&damaged, &schema),
-                name,
-                &format!("{length} bytes of {name}"),
-            );
+            assert_names(open(&damaged, &schema), name, &format!("{length} bytes of {name}"));
         }
         let mut damaged = files.clone();
         damaged.0.insert(name.clone(), [bytes.as_slice(), &[0]].concat());
@@ -95,11 +88,7 @@ fn a_file_that_is_missing_or_of_another_segment() {
         if name != FOOTER {
             let mut swapped = files.clone();
             swapped.0.insert(name.clone(), other.0[name].clone());
-            assert_names(
-                open(&swapped, &schema),
-                name,
-                &format!("{name} of another segment"),
-            );
+            assert_names(open(&swapped, &schema), name, &format!("{name} of another segment"));
         }
     }
 }
@@ -127,10 +116,7 @@ fn files_under_right_checksums_that_do_not_belong_together() {
     let fewer = Files::of(&schema, &rows(&schema, 399, Nulls::Some, 1));
     for name in ["columns.arrow", "keys", "120.vectors"] {
         let mixed = files.with_sealed(name, fewer.0[name].clone());
-        assert!(
-            matches!(open(&mixed, &schema), Err(Error::Corrupt { .. })),
-            "{name} with a row less"
-        );
+        assert!(matches!(open(&mixed, &schema), Err(Error::Corrupt { .. })), "{name} with a row less");
     }
     let cut = files.0["121.vectors"][..files.0["121.vectors"].len() - 4].to_vec();
     assert_names(
@@ -141,17 +127,9 @@ fn files_under_right_checksums_that_do_not_belong_together() {
     let texts = samples::schema(DataType::VarChar);
     assert_names(open(&files, &texts), "columns.arrow", "another schema");
     let mut more = schema.clone();
-    let vector = more
-        .fields
-        .iter_mut()
-        .find(|f| f.id == samples::WIDE)
-        .expect("a vector");
+    let vector = more.fields.iter_mut().find(|f| f.id == samples::WIDE).expect("a vector");
     vector.id = mishards_types::FieldId(999);
-    assert_names(
-        open(&files, &more),
-        FOOTER,
-        "a vector that the footer does not name",
-    );
+    assert_names(open(&files, &more), FOOTER, "a vector that the footer does not name");
 }
 
 #[test]
@@ -162,14 +140,7 @@ fn a_newer_footer_says_so() {
     let sum = checksum(&[&footer[..16], &footer[24..]].concat());
     footer[16..24].copy_from_slice(&sum.to_le_bytes());
     let refused = open(&files, &schema);
-    assert_eq!(
-        refused,
-        Err(Error::NewerFormat {
-            file: FOOTER.to_owned(),
-            found: 2,
-            known: 1
-        })
-    );
+    assert_eq!(refused, Err(Error::NewerFormat { file: FOOTER.to_owned(), found: 2, known: 1 }));
     assert!(refused.is_err_and(|e| !e.is_retryable() && e.to_string().contains("use a newer mishards")));
 }
 
@@ -187,22 +158,14 @@ fn a_reader_asks_only_for_files_that_the_footer_names() {
 }
 
 fn tombstones() -> Vec<u8> {
-    let stones: Vec<_> = (0..50)
-        .map(|row| Tombstone {
-            row: row * 3,
-            visible_at: Timestamp(u64::from(row) << 30),
-        })
-        .collect();
+    let stones: Vec<_> =
+        (0..50).map(|row| Tombstone { row: row * 3, visible_at: Timestamp(u64::from(row) << 30) }).collect();
     encode_deletes(&stones)
 }
 
 fn delta() -> Vec<u8> {
     let key = |i: u64| {
-        if i.is_multiple_of(2) {
-            Key::Int(i as i64)
-        } else {
-            Key::Str(format!("key {i}").into())
-        }
+        if i.is_multiple_of(2) { Key::Int(i as i64) } else { Key::Str(format!("key {i}").into()) }
     };
     let delete = |i: u64| Delete {
         sequence: Sequence(i),
@@ -229,11 +192,7 @@ fn any_flipped_bit_in_delete_and_delta_files() {
     for bit in 0..delta.len() * 8 {
         let mut damaged = delta.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert_names(
-            decode_delta("8.delta", Bytes::from(damaged)),
-            "8.delta",
-            &format!("bit {bit}"),
-        );
+        assert_names(decode_delta("8.delta", Bytes::from(damaged)), "8.delta", &format!("bit {bit}"));
     }
 }
 
@@ -242,19 +201,11 @@ fn delete_and_delta_files_that_are_cut_off() {
     let (deletes, delta) = (tombstones(), delta());
     for length in 0..deletes.len() {
         let cut = Bytes::from(deletes[..length].to_vec());
-        assert_names(
-            decode_deletes("7.deletes", cut, 1_000),
-            "7.deletes",
-            &format!("{length} bytes"),
-        );
+        assert_names(decode_deletes("7.deletes", cut, 1_000), "7.deletes", &format!("{length} bytes"));
     }
     for length in 0..delta.len() {
         let cut = Bytes::from(delta[..length].to_vec());
-        assert_names(
-            decode_delta("8.delta", cut),
-            "8.delta",
-            &format!("{length} bytes"),
-        );
+        assert_names(decode_delta("8.delta", cut), "8.delta", &format!("{length} bytes"));
     }
 }
 
@@ -265,14 +216,8 @@ fn entries_that_are_malformed_under_a_right_trailer() {
     let cut = Bytes::from(add_trailer(deletes[..deletes.len() - 1].to_vec()));
     assert_names(decode_deletes("d", cut, 1_000), "d", "part of an entry");
     for length in 1..60 {
-        let cut = decode_delta(
-            "d",
-            Bytes::from(add_trailer(delta[..delta.len() - length].to_vec())),
-        );
-        assert!(
-            cut.is_err() || length == 42 || length == 43,
-            "{length} bytes fewer: {cut:?}"
-        );
+        let cut = decode_delta("d", Bytes::from(add_trailer(delta[..delta.len() - length].to_vec())));
+        assert!(cut.is_err() || length == 42 || length == 43, "{length} bytes fewer: {cut:?}");
     }
     let changed = |at: usize, to: u8| {
         let mut bytes = delta.clone();
@@ -292,18 +237,11 @@ fn the_trailer_covers_all_before_it() {
         let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
         let file = add_trailer(payload.clone());
         assert_eq!(file.len(), length + 16);
-        assert_eq!(
-            check_trailer("t", Bytes::from(file.clone())),
-            Ok(Bytes::from(payload))
-        );
+        assert_eq!(check_trailer("t", Bytes::from(file.clone())), Ok(Bytes::from(payload)));
         for bit in 0..file.len() * 8 {
             let mut damaged = file.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_names(
-                check_trailer("t", Bytes::from(damaged)),
-                "t",
-                &format!("bit {bit} of {length}"),
-            );
+            assert_names(check_trailer("t", Bytes::from(damaged)), "t", &format!("bit {bit} of {length}"));
         }
     }
 }

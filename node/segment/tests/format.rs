@@ -15,17 +15,9 @@ fn with_trailer(payload: Vec<u8>) -> Vec<u8> {
 #[test]
 fn delete_file() {
     let stones = [(3u32, 9u64), (70_000, u64::MAX), (4_000_000_000, 1 << 40)];
-    let payload = stones
-        .iter()
-        .flat_map(|(row, at)| [&row.to_le_bytes()[..], &at.to_le_bytes()].concat());
-    let stone = |(row, at): (u32, u64)| Tombstone {
-        row,
-        visible_at: Timestamp(at),
-    };
-    assert_eq!(
-        encode_deletes(&stones.map(stone)),
-        with_trailer(payload.collect())
-    );
+    let payload = stones.iter().flat_map(|(row, at)| [&row.to_le_bytes()[..], &at.to_le_bytes()].concat());
+    let stone = |(row, at): (u32, u64)| Tombstone { row, visible_at: Timestamp(at) };
+    assert_eq!(encode_deletes(&stones.map(stone)), with_trailer(payload.collect()));
 }
 
 #[test]
@@ -51,11 +43,7 @@ fn delta_file() {
         .concat()
     };
     let found = encode_delta(&[delete(5, 0, Key::Int(-2)), delete(6, 450, Key::Str("é".into()))]);
-    let payload = [
-        entry(5, 0, 0, &(-2i64).to_le_bytes()),
-        entry(6, 450, 1, "é".as_bytes()),
-    ]
-    .concat();
+    let payload = [entry(5, 0, 0, &(-2i64).to_le_bytes()), entry(6, 450, 1, "é".as_bytes())].concat();
     assert_eq!(found, with_trailer(payload));
 }
 
@@ -87,25 +75,15 @@ fn footer() {
     let schema = schema(DataType::Int64);
     let files = Files::of(&schema, &rows(&schema, 30_000, Nulls::None, 3));
     let blocks = |name: &str| {
-        let sums: Vec<String> = files.0[name]
-            .chunks(1_048_576)
-            .map(|b| checksum(b).to_string())
-            .collect();
-        format!(
-            r#"{{"name":"{name}","bytes":{},"blocks":[{}]}}"#,
-            files.0[name].len(),
-            sums.join(",")
-        )
+        let sums: Vec<String> = files.0[name].chunks(1_048_576).map(|b| checksum(b).to_string()).collect();
+        format!(r#"{{"name":"{name}","bytes":{},"blocks":[{}]}}"#, files.0[name].len(), sums.join(","))
     };
     let names = ["columns.arrow", "keys", "120.vectors", "121.vectors"];
     let listed: Vec<String> = names.iter().map(|name| blocks(name)).collect();
     let head = r#"{"segment":7,"collection":5,"partition":6,"rows":30000,"files":"#;
     let json = format!("{head}[{}]}}", listed.join(","));
-    let start = [
-        &b"\x4d\x53\x48\x53\x45\x47\x31\x0a\x01\0\0\0"[..],
-        &(json.len() as u32).to_le_bytes(),
-    ]
-    .concat();
+    let start =
+        [&b"\x4d\x53\x48\x53\x45\x47\x31\x0a\x01\0\0\0"[..], &(json.len() as u32).to_le_bytes()].concat();
     let sum = checksum(&[&start, json.as_bytes()].concat()).to_le_bytes();
     let expected = [&start, &sum[..], json.as_bytes()].concat();
     assert!(files.0[FOOTER] == expected, "the footer differs");
@@ -113,10 +91,7 @@ fn footer() {
     let later = json.replace("{\"segment\"", "{\"later\":[1],\"segment\"");
     let start = [&start[..12], &(later.len() as u32).to_le_bytes()].concat();
     let sum = checksum(&[&start, later.as_bytes()].concat()).to_le_bytes();
-    let read = Footer::decode(
-        FOOTER,
-        &Bytes::from([&start, &sum[..], later.as_bytes()].concat()),
-    );
+    let read = Footer::decode(FOOTER, &Bytes::from([&start, &sum[..], later.as_bytes()].concat()));
     assert!(read.is_ok_and(|f| f.rows == 30_000));
 }
 
@@ -129,20 +104,12 @@ fn columns_file_is_aligned_arrow() {
     let length = u32::from_le_bytes([bytes[end], bytes[end + 1], bytes[end + 2], bytes[end + 3]]) as usize;
     let footer = arrow_ipc::root_as_footer(&bytes[end - length..end]).expect("a footer");
     assert_eq!(footer.version(), arrow_ipc::MetadataVersion::V5);
-    let names: Vec<&str> = footer
-        .schema()
-        .and_then(|s| s.fields())
-        .expect("fields")
-        .iter()
-        .filter_map(|f| f.name())
-        .collect();
+    let names: Vec<&str> =
+        footer.schema().and_then(|s| s.fields()).expect("fields").iter().filter_map(|f| f.name()).collect();
     assert_eq!(names[..4], ["$timestamp", "id", "flag", "i8"]);
     assert_eq!(names.last(), Some(&"$meta"));
     let blocks = footer.recordBatches().expect("batches");
-    assert_eq!(
-        (blocks.len(), footer.dictionaries().map_or(0, |d| d.len())),
-        (1, 0)
-    );
+    assert_eq!((blocks.len(), footer.dictionaries().map_or(0, |d| d.len())), (1, 0));
     let body = blocks.get(0).offset() + i64::from(blocks.get(0).metaDataLength());
     assert_eq!(body % 64, 0, "the body is aligned");
 }

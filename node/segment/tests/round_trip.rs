@@ -44,20 +44,10 @@ fn assert_same(found: &Rows, expected: &Rows) {
 fn bits(array: &ArrayRef) -> ArrayRef {
     use arrow_array::{Float32Array, Float64Array};
     if let Some(floats) = array.as_any().downcast_ref::<Float32Array>() {
-        return Arc::new(
-            floats
-                .iter()
-                .map(|v| v.map(|v| i64::from(v.to_bits())))
-                .collect::<Int64Array>(),
-        );
+        return Arc::new(floats.iter().map(|v| v.map(|v| i64::from(v.to_bits()))).collect::<Int64Array>());
     }
     if let Some(floats) = array.as_any().downcast_ref::<Float64Array>() {
-        return Arc::new(
-            floats
-                .iter()
-                .map(|v| v.map(|v| v.to_bits() as i64))
-                .collect::<Int64Array>(),
-        );
+        return Arc::new(floats.iter().map(|v| v.map(|v| v.to_bits() as i64)).collect::<Int64Array>());
     }
     Arc::clone(array)
 }
@@ -84,20 +74,14 @@ fn a_column_that_is_a_part_of_a_longer_one() {
     let whole = rows(&schema, 500, Nulls::Some, 1);
     let cut = |column: &Column| match column {
         Column::Scalar(array) => Column::Scalar(array.slice(37, 301)),
-        Column::Vector { dim, data } => Column::Vector {
-            dim: *dim,
-            data: data.slice(37 * dim, 301 * dim),
-        },
+        Column::Vector { dim, data } => Column::Vector { dim: *dim, data: data.slice(37 * dim, 301 * dim) },
     };
     let columns: BTreeMap<_, _> = whole.columns().map(|(id, column)| (id, cut(column))).collect();
     let timestamps = ScalarBuffer::from(whole.timestamps()[37..338].to_vec());
     let part = Rows::new(&schema, timestamps, columns).expect("rows");
     let numbers: Vec<u32> = (37..338).collect();
     assert_same(&part, &whole.take(&numbers).expect("taken"));
-    assert_same(
-        &Files::of(&schema, &part).open(&schema).expect("opened").rows,
-        &part,
-    );
+    assert_same(&Files::of(&schema, &part).open(&schema).expect("opened").rows, &part);
 }
 
 #[test]
@@ -116,8 +100,7 @@ fn the_footer_says_what_is_there() {
     for sums in &footer.files {
         assert_eq!(sums.bytes as usize, files.0[&sums.name].len());
         assert_eq!(sums.blocks.len(), files.0[&sums.name].len().div_ceil(1 << 20));
-        sums.verify(&files.0[&sums.name])
-            .expect("the checksums of what was written");
+        sums.verify(&files.0[&sums.name]).expect("the checksums of what was written");
     }
     assert_eq!(files.0["120.vectors"].len(), 100 * 16 * 4);
     assert_eq!(files.0["keys"].len(), 100 * 4 + 16);
@@ -143,33 +126,17 @@ fn aligned(bytes: &[u8]) -> Bytes {
 fn aligned_bytes_are_used_in_place() {
     let schema = schema(DataType::Int64);
     let files = Files::of(&schema, &rows(&schema, 200, Nulls::Some, 4));
-    let held: BTreeMap<String, Bytes> = files
-        .0
-        .iter()
-        .map(|(name, bytes)| (name.clone(), aligned(bytes)))
-        .collect();
-    let reader = SegmentReader::open(FOOTER, &held[FOOTER], &schema, &mut |name| {
-        held.get(name).cloned()
-    })
-    .expect("opened");
+    let held: BTreeMap<String, Bytes> =
+        files.0.iter().map(|(name, bytes)| (name.clone(), aligned(bytes))).collect();
+    let reader = SegmentReader::open(FOOTER, &held[FOOTER], &schema, &mut |name| held.get(name).cloned())
+        .expect("opened");
     let inside = |name: &str, at: *const u8| held[name].as_ptr_range().contains(&at);
     assert!(inside("columns.arrow", reader.rows.timestamps().as_ptr().cast()));
-    assert!(inside(
-        "120.vectors",
-        reader.rows.vector(WIDE).expect("a vector").0.as_ptr().cast()
-    ));
-    assert!(inside(
-        "121.vectors",
-        reader.rows.vector(NARROW).expect("a vector").0.as_ptr().cast()
-    ));
+    assert!(inside("120.vectors", reader.rows.vector(WIDE).expect("a vector").0.as_ptr().cast()));
+    assert!(inside("121.vectors", reader.rows.vector(NARROW).expect("a vector").0.as_ptr().cast()));
     assert!(inside("keys", reader.keys.in_key_order().as_ptr().cast()));
     let names = reader.rows.scalar(NAME).expect("a column").to_data();
-    assert!(
-        names
-            .buffers()
-            .iter()
-            .all(|b| inside("columns.arrow", b.as_ptr()))
-    );
+    assert!(names.buffers().iter().all(|b| inside("columns.arrow", b.as_ptr())));
 }
 
 #[test]
@@ -185,10 +152,7 @@ fn rows_that_are_taken() {
     }
     let none = whole.take(&[]).expect("taken");
     assert!(none.is_empty() && none.min_timestamp() == Timestamp(0));
-    assert_same(
-        &Files::of(&schema, &none).open(&schema).expect("opened").rows,
-        &none,
-    );
+    assert_same(&Files::of(&schema, &none).open(&schema).expect("opened").rows, &none);
 }
 
 #[test]
@@ -200,19 +164,10 @@ fn rows_that_are_put_together() {
         let parts = [part(0, 13), part(13, 13), part(13, 64), part(64, 90)];
         let joined = Rows::concat(&parts).expect("joined");
         assert_same(&joined, &whole);
-        assert_eq!(
-            joined.min_timestamp().0,
-            *whole.timestamps().iter().min().expect("rows")
-        );
-        assert_eq!(
-            joined.max_timestamp().0,
-            *whole.timestamps().iter().max().expect("rows")
-        );
+        assert_eq!(joined.min_timestamp().0, *whole.timestamps().iter().min().expect("rows"));
+        assert_eq!(joined.max_timestamp().0, *whole.timestamps().iter().max().expect("rows"));
         assert_same(&Rows::concat(&parts[..1]).expect("joined"), &parts[0]);
-        assert!(
-            whole.bytes() >= 90 * (8 + 19 * 4),
-            "at least its vectors and timestamps"
-        );
+        assert!(whole.bytes() >= 90 * (8 + 19 * 4), "at least its vectors and timestamps");
     }
     assert!(matches!(Rows::concat(&[]), Err(Error::Mismatch(_))));
 }
@@ -232,11 +187,7 @@ fn parts_of_different_shapes_are_refused() {
 fn columns_that_do_not_fit_are_named() {
     let schema = schema(DataType::Int64);
     let good = rows(&schema, 4, Nulls::None, 8);
-    let columns = || {
-        good.columns()
-            .map(|(id, c)| (id, c.clone()))
-            .collect::<BTreeMap<_, _>>()
-    };
+    let columns = || good.columns().map(|(id, c)| (id, c.clone())).collect::<BTreeMap<_, _>>();
     let timestamps = || ScalarBuffer::from(good.timestamps().to_vec());
     let refused = |columns, timestamps| match Rows::new(&schema, timestamps, columns) {
         Err(e @ Error::Mismatch(_)) => {
@@ -255,13 +206,7 @@ fn columns_that_do_not_fit_are_named() {
     other.insert(NAME, Column::Scalar(Arc::new(Int64Array::from(vec![1; 4]))));
     assert!(refused(other, timestamps()).contains("field name has a column of another type"));
     let mut swapped = columns();
-    swapped.insert(
-        WIDE,
-        Column::Vector {
-            dim: 3,
-            data: ScalarBuffer::from(vec![0.0; 12]),
-        },
-    );
+    swapped.insert(WIDE, Column::Vector { dim: 3, data: ScalarBuffer::from(vec![0.0; 12]) });
     assert!(refused(swapped, timestamps()).contains("field wide has a column of another type"));
     assert!(refused(columns(), ScalarBuffer::from(vec![1u64; 3])).contains("4 values for 3 rows"));
 }
@@ -289,9 +234,7 @@ fn assert_finds_all(schema: &Schema, rows: &Rows) {
         Key::Str("key".into()),
         Key::Str("z".into()),
     ];
-    others
-        .iter()
-        .for_each(|key| assert_eq!(reader.keys.rows_of(key).count(), 0, "{key}"));
+    others.iter().for_each(|key| assert_eq!(reader.keys.rows_of(key).count(), 0, "{key}"));
 }
 
 #[test]
@@ -312,41 +255,21 @@ fn keys_are_found_with_all_their_rows() {
     assert_eq!(reader.keys.rows_of(&Key::Int(5)).collect::<Vec<_>>(), [1, 3, 5]);
     assert_eq!(reader.keys.rows_of(&Key::Int(i64::MIN)).collect::<Vec<_>>(), [2]);
     assert_eq!(reader.keys.in_key_order(), [2, 1, 3, 5, 4, 0]);
-    assert_eq!(
-        reader.keys.rows_of(&Key::Str("5".into())).count(),
-        0,
-        "another kind of key"
-    );
+    assert_eq!(reader.keys.rows_of(&Key::Str("5".into())).count(), 0, "another kind of key");
 }
 
 #[test]
 fn delete_files() {
-    let stone = |row, at| Tombstone {
-        row,
-        visible_at: Timestamp(at),
-    };
-    let file = encode_deletes(&[
-        stone(9, 5),
-        stone(2, 8),
-        stone(2, 3),
-        stone(0, u64::MAX),
-        stone(2, 9),
-    ]);
+    let stone = |row, at| Tombstone { row, visible_at: Timestamp(at) };
+    let file = encode_deletes(&[stone(9, 5), stone(2, 8), stone(2, 3), stone(0, u64::MAX), stone(2, 9)]);
     assert_eq!(file.len(), 3 * 12 + 16);
     let read = decode_deletes("d", Bytes::from(file.clone()), 10).expect("decoded");
-    assert_eq!(
-        read,
-        [stone(0, u64::MAX), stone(2, 3), stone(9, 5)],
-        "by row, each with its earliest"
-    );
+    assert_eq!(read, [stone(0, u64::MAX), stone(2, 3), stone(9, 5)], "by row, each with its earliest");
     let outside = decode_deletes("d", Bytes::from(file), 9);
     assert!(
         matches!(outside, Err(Error::Corrupt { file, what }) if file == "d" && what.contains("out of range"))
     );
-    assert_eq!(
-        decode_deletes("d", Bytes::from(encode_deletes(&[])), 0),
-        Ok(Vec::new())
-    );
+    assert_eq!(decode_deletes("d", Bytes::from(encode_deletes(&[])), 0), Ok(Vec::new()));
 }
 
 #[test]
@@ -367,9 +290,6 @@ fn delta_files_keep_the_order() {
         Key::Int(-1),
     ];
     let deletes: Vec<Delete> = keys.into_iter().map(|key| delete(key, &mut random)).collect();
-    assert_eq!(
-        decode_delta("d", Bytes::from(encode_delta(&deletes))),
-        Ok(deletes)
-    );
+    assert_eq!(decode_delta("d", Bytes::from(encode_delta(&deletes))), Ok(deletes));
     assert_eq!(decode_delta("d", Bytes::from(encode_delta(&[]))), Ok(Vec::new()));
 }

@@ -2,11 +2,12 @@
 
 use crate::{Failure, Result};
 use arrow_array::builder::{
-    ArrayBuilder, BooleanBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder,
+    ArrayBuilder, BooleanBuilder, Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder,
+    Int64Builder, ListBuilder, StringBuilder,
 };
 use arrow_array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
+    StringArray,
 };
 use arrow_buffer::{Buffer, MutableBuffer, ScalarBuffer};
 use mishards_proto::schema::{FieldData, ScalarField, field_data, scalar_field::Data, vector_field};
@@ -32,7 +33,8 @@ pub fn column_from_wire(field: &Field, data: FieldData, rows: usize) -> Result<C
         },
         Some(field_data::Field::Scalars(scalars)) => {
             let valid = Valid::new(&data.valid_data, rows);
-            let array = scalar(field, scalars, &valid).ok_or_else(|| bad("its payload is of another type or length"))?;
+            let array = scalar(field, scalars, &valid)
+                .ok_or_else(|| bad("its payload is of another type or length"))?;
             if array.len() == rows { Ok(Column::Scalar(array)) } else { Err(bad("wrong number of values")) }
         }
         _ => Err(bad("no payload")),
@@ -72,8 +74,12 @@ impl<'a> Valid<'a> {
 fn scalar(field: &Field, scalars: ScalarField, valid: &Valid) -> Option<ArrayRef> {
     Some(match (field.data_type, scalars.data?) {
         (DataType::Bool, Data::BoolData(v)) => Arc::new(BooleanArray::from(valid.spread(v.data)?)),
-        (DataType::Int8, Data::IntData(v)) => Arc::new(valid.spread(v.data)?.into_iter().map(|x| x.map(|x| x as i8)).collect::<Int8Array>()),
-        (DataType::Int16, Data::IntData(v)) => Arc::new(valid.spread(v.data)?.into_iter().map(|x| x.map(|x| x as i16)).collect::<Int16Array>()),
+        (DataType::Int8, Data::IntData(v)) => {
+            Arc::new(valid.spread(v.data)?.into_iter().map(|x| x.map(|x| x as i8)).collect::<Int8Array>())
+        }
+        (DataType::Int16, Data::IntData(v)) => {
+            Arc::new(valid.spread(v.data)?.into_iter().map(|x| x.map(|x| x as i16)).collect::<Int16Array>())
+        }
         (DataType::Int32, Data::IntData(v)) => Arc::new(Int32Array::from(valid.spread(v.data)?)),
         (DataType::Int64, Data::LongData(v)) => Arc::new(Int64Array::from(valid.spread(v.data)?)),
         (DataType::Float, Data::FloatData(v)) => Arc::new(Float32Array::from(valid.spread(v.data)?)),
@@ -90,14 +96,54 @@ fn scalar(field: &Field, scalars: ScalarField, valid: &Valid) -> Option<ArrayRef
 
 fn arrays(element: DataType, rows: Vec<Option<ScalarField>>) -> Option<ArrayRef> {
     Some(match element {
-        DataType::Bool => lists(BooleanBuilder::new(), rows, |d| match d { Data::BoolData(v) => Some(v.data), _ => None }, |b, v| b.append_value(v))?,
+        DataType::Bool => lists(
+            BooleanBuilder::new(),
+            rows,
+            |d| match d {
+                Data::BoolData(v) => Some(v.data),
+                _ => None,
+            },
+            |b, v| b.append_value(v),
+        )?,
         DataType::Int8 => lists(Int8Builder::new(), rows, ints, |b, v| b.append_value(v as i8))?,
         DataType::Int16 => lists(Int16Builder::new(), rows, ints, |b, v| b.append_value(v as i16))?,
         DataType::Int32 => lists(Int32Builder::new(), rows, ints, |b, v| b.append_value(v))?,
-        DataType::Int64 => lists(Int64Builder::new(), rows, |d| match d { Data::LongData(v) => Some(v.data), _ => None }, |b, v| b.append_value(v))?,
-        DataType::Float => lists(Float32Builder::new(), rows, |d| match d { Data::FloatData(v) => Some(v.data), _ => None }, |b, v| b.append_value(v))?,
-        DataType::Double => lists(Float64Builder::new(), rows, |d| match d { Data::DoubleData(v) => Some(v.data), _ => None }, |b, v| b.append_value(v))?,
-        _ => lists(StringBuilder::new(), rows, |d| match d { Data::StringData(v) => Some(v.data), _ => None }, |b, v: String| b.append_value(v))?,
+        DataType::Int64 => lists(
+            Int64Builder::new(),
+            rows,
+            |d| match d {
+                Data::LongData(v) => Some(v.data),
+                _ => None,
+            },
+            |b, v| b.append_value(v),
+        )?,
+        DataType::Float => lists(
+            Float32Builder::new(),
+            rows,
+            |d| match d {
+                Data::FloatData(v) => Some(v.data),
+                _ => None,
+            },
+            |b, v| b.append_value(v),
+        )?,
+        DataType::Double => lists(
+            Float64Builder::new(),
+            rows,
+            |d| match d {
+                Data::DoubleData(v) => Some(v.data),
+                _ => None,
+            },
+            |b, v| b.append_value(v),
+        )?,
+        _ => lists(
+            StringBuilder::new(),
+            rows,
+            |d| match d {
+                Data::StringData(v) => Some(v.data),
+                _ => None,
+            },
+            |b, v: String| b.append_value(v),
+        )?,
     })
 }
 

@@ -20,6 +20,10 @@ pub fn keys_to_wire(keys: impl IntoIterator<Item = Key>) -> IDs {
             Key::Str(s) => texts.push(s.into_string()),
         }
     }
-    let id_field = if texts.is_empty() { IdField::IntId(LongArray { data: ints }) } else { IdField::StrId(StringArray { data: texts }) };
+    let id_field = if texts.is_empty() {
+        IdField::IntId(LongArray { data: ints })
+    } else {
+        IdField::StrId(StringArray { data: texts })
+    };
     IDs { id_field: Some(id_field) }
 }

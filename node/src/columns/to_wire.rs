@@ -5,8 +5,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use mishards_proto::schema::{
-    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField, StringArray, VectorField,
-    field_data, scalar_field::Data, vector_field,
+    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField,
+    StringArray, VectorField, field_data, scalar_field::Data, vector_field,
 };
 use mishards_segment::Column;
 use mishards_types::{DataType, Field};
@@ -24,7 +24,10 @@ pub fn column_to_wire(field: &Field, pieces: &[(&Column, u32)]) -> FieldData {
                 Column::Vector { .. } => None,
             })
             .collect();
-        field_data::Field::Scalars(ScalarField { data: Some(scalars(field.data_type, field.element, &cells)), ..Default::default() })
+        field_data::Field::Scalars(ScalarField {
+            data: Some(scalars(field.data_type, field.element, &cells)),
+            ..Default::default()
+        })
     };
     let valid = |(column, row): &(&Column, u32)| match column {
         Column::Scalar(array) => array.is_valid(*row as usize),
@@ -54,7 +57,13 @@ fn vectors(field: &Field, pieces: &[(&Column, u32)]) -> field_data::Field {
 
 macro_rules! primitive {
     ($cells:expr, $arrow:ty, $as:ty) => {
-        $cells.iter().map(|(a, row)| { let a = a.as_primitive::<$arrow>(); if a.is_null(*row) { <$as>::default() } else { a.value(*row) as $as } }).collect()
+        $cells
+            .iter()
+            .map(|(a, row)| {
+                let a = a.as_primitive::<$arrow>();
+                if a.is_null(*row) { <$as>::default() } else { a.value(*row) as $as }
+            })
+            .collect()
     };
 }
 
@@ -78,7 +87,9 @@ fn scalars(data_type: DataType, element: Option<DataType>, cells: &[(&ArrayRef, 
         DataType::Int64 => Data::LongData(LongArray { data: primitive!(cells, Int64Type, i64) }),
         DataType::Float => Data::FloatData(FloatArray { data: primitive!(cells, Float32Type, f32) }),
         DataType::Double => Data::DoubleData(DoubleArray { data: primitive!(cells, Float64Type, f64) }),
-        DataType::Json => Data::JsonData(JsonArray { data: texts(cells).into_iter().map(String::into_bytes).collect() }),
+        DataType::Json => {
+            Data::JsonData(JsonArray { data: texts(cells).into_iter().map(String::into_bytes).collect() })
+        }
         DataType::Array => {
             let element = element.unwrap_or(DataType::Int64);
             let list = |(a, row): &(&ArrayRef, usize)| {
@@ -89,7 +100,10 @@ fn scalars(data_type: DataType, element: Option<DataType>, cells: &[(&ArrayRef, 
                 let cells: Vec<(&ArrayRef, usize)> = (0..items.len()).map(|i| (&items, i)).collect();
                 ScalarField { data: Some(scalars(element, None, &cells)), ..Default::default() }
             };
-            Data::ArrayData(ArrayArray { data: cells.iter().map(list).collect(), element_type: element as i32 })
+            Data::ArrayData(ArrayArray {
+                data: cells.iter().map(list).collect(),
+                element_type: element as i32,
+            })
         }
         _ => Data::StringData(StringArray { data: texts(cells) }),
     }

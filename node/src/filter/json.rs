@@ -11,7 +11,9 @@ pub fn at_path(text: &str, path: &[Step]) -> Cell<'static> {
     for step in path {
         let next = match (step, &mut value) {
             (Step::Key(key), Value::Object(map)) => map.remove(key),
-            (Step::Index(index), Value::Array(items)) if *index < items.len() => Some(items.swap_remove(*index)),
+            (Step::Index(index), Value::Array(items)) if *index < items.len() => {
+                Some(items.swap_remove(*index))
+            }
             _ => None,
         };
         match next {

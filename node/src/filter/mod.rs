@@ -7,8 +7,8 @@ mod set;
 mod with_index;
 
 use crate::unit::Unit;
-use arrow_array::cast::AsArray;
 use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use mishards_expr::{Comparison, ContainsMode, LikePattern, Operand, Predicate};
 use mishards_types::{Bitmap, Value};
 use operand::{Cell, Cells};
@@ -120,7 +120,12 @@ fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand) -> Tern
 }
 
 /// The common case without a value per row: a typed column against a constant of its type.
-fn compare_column(unit: &Unit, field: mishards_types::FieldId, op: Comparison, value: &Value) -> Option<Ternary> {
+fn compare_column(
+    unit: &Unit,
+    field: mishards_types::FieldId,
+    op: Comparison,
+    value: &Value,
+) -> Option<Ternary> {
     use arrow_array::types::{Float64Type, Int64Type};
     let array = unit.rows.scalar(field)?;
     let rows = array.len();

@@ -45,7 +45,8 @@ impl<'a> Cell<'a> {
             (Cell::Float(a), Cell::Int(b)) => compare_int_float(*b, *a).map(Ordering::reverse),
             (Cell::Str(a), Cell::Str(b)) => Some(a.as_ref().cmp(b.as_ref())),
             (Cell::List(a), Cell::List(b)) => {
-                let equal = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.compare(y) == Some(Ordering::Equal));
+                let equal =
+                    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.compare(y) == Some(Ordering::Equal));
                 if equal { Some(Ordering::Equal) } else { Some(a.len().cmp(&b.len()).then(Ordering::Less)) }
             }
             _ => None,
@@ -86,12 +87,18 @@ impl<'a> Cells<'a> {
         let found = match operand {
             Operand::Literal(value) => return Cells::Constant(Cell::from_value(value)),
             Operand::Arithmetic(op, left, right) => {
-                return Cells::Arithmetic(*op, Box::new(Cells::new(unit, left)), Box::new(Cells::new(unit, right)));
+                return Cells::Arithmetic(
+                    *op,
+                    Box::new(Cells::new(unit, left)),
+                    Box::new(Cells::new(unit, right)),
+                );
             }
             Operand::Column { field, .. } => column(*field).map(Cells::Column),
             Operand::Element { field, index, .. } => column(*field).map(|a| Cells::Element(a, *index)),
             Operand::Length { field, json_path: None } => column(*field).map(Cells::Length),
-            Operand::Length { field, json_path: Some(path) } => column(*field).map(|a| Cells::JsonLength(a, path)),
+            Operand::Length { field, json_path: Some(path) } => {
+                column(*field).map(|a| Cells::JsonLength(a, path))
+            }
             Operand::Json { field, path } => column(*field).map(|a| Cells::Json(a, path)),
         };
         found.unwrap_or(Cells::Constant(Cell::Null))
@@ -112,11 +119,15 @@ impl<'a> Cells<'a> {
                 let list = array.as_list::<i32>();
                 if list.is_null(row) { Cell::Null } else { Cell::Int(list.value_length(row).into()) }
             }
-            Cells::Json(array, path) => json_text(array, row).map_or(Cell::Null, |text| json::at_path(text, path)),
-            Cells::JsonLength(array, path) => match json_text(array, row).map(|text| json::at_path(text, path)) {
-                Some(Cell::List(items)) => Cell::Int(items.len() as i64),
-                _ => Cell::Null,
-            },
+            Cells::Json(array, path) => {
+                json_text(array, row).map_or(Cell::Null, |text| json::at_path(text, path))
+            }
+            Cells::JsonLength(array, path) => {
+                match json_text(array, row).map(|text| json::at_path(text, path)) {
+                    Some(Cell::List(items)) => Cell::Int(items.len() as i64),
+                    _ => Cell::Null,
+                }
+            }
             Cells::Arithmetic(op, left, right) => arithmetic(*op, left.get(row), right.get(row)),
         }
     }

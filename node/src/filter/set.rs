@@ -18,7 +18,12 @@ pub struct ValueSet<'a> {
 impl<'a> ValueSet<'a> {
     pub fn new(values: &'a [Value]) -> ValueSet<'a> {
         let mut set = ValueSet {
-            ints: HashSet::new(), texts: HashSet::new(), floats: Vec::new(), bools: [false; 2], lists: Vec::new(), kinds: [false; 4],
+            ints: HashSet::new(),
+            texts: HashSet::new(),
+            floats: Vec::new(),
+            bools: [false; 2],
+            lists: Vec::new(),
+            kinds: [false; 4],
         };
         for value in values {
             match value {

@@ -18,8 +18,11 @@ pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<F
         None => return Err(Failure::too_old("the rows are not here any more")),
     };
     let column_of = |field: &i64| {
-        let field = schema.field_by_id(FieldId(*field)).ok_or_else(|| Failure::internal(format!("no field {field}")))?;
-        let cells: Option<Vec<_>> = places.iter().map(|(unit, row)| Some((units[*unit].rows.column(field.id)?, *row))).collect();
+        let field = schema
+            .field_by_id(FieldId(*field))
+            .ok_or_else(|| Failure::internal(format!("no field {field}")))?;
+        let cells: Option<Vec<_>> =
+            places.iter().map(|(unit, row)| Some((units[*unit].rows.column(field.id)?, *row))).collect();
         let cells = cells.ok_or_else(|| Failure::internal(format!("field {} has no column", field.name)))?;
         Ok(column_to_wire(field, &cells))
     };

@@ -8,7 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// From rows in order, the first `size` of each of the first `k` groups. Null is a group of its own.
-pub fn best_groups(grouping: &Grouping, k: usize, units: &[Arc<Unit>], found: Vec<Found>) -> Vec<(Found, Option<String>)> {
+pub fn best_groups(
+    grouping: &Grouping,
+    k: usize,
+    units: &[Arc<Unit>],
+    found: Vec<Found>,
+) -> Vec<(Found, Option<String>)> {
     let mut sizes: HashMap<String, usize> = HashMap::new();
     let mut full = 0;
     let mut out = Vec::new();

@@ -41,10 +41,12 @@ pub fn admitted(unit: &Unit, scope: &ReadScope) -> Option<Bitmap> {
 
 /// Of several copies of a key the newest stays (a later row wins among equals). Order is lost.
 pub fn newest_copies(found: Vec<Found>) -> Vec<Found> {
-    let mut newest: std::collections::HashMap<Key, Found> = std::collections::HashMap::with_capacity(found.len());
+    let mut newest: std::collections::HashMap<Key, Found> =
+        std::collections::HashMap::with_capacity(found.len());
     for row in found {
         match newest.get(&row.key) {
-            Some(known) if (known.timestamp, known.unit, known.row) >= (row.timestamp, row.unit, row.row) => {}
+            Some(known) if (known.timestamp, known.unit, known.row) >= (row.timestamp, row.unit, row.row) => {
+            }
             _ => drop(newest.insert(row.key.clone(), row)),
         }
     }

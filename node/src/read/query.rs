@@ -15,7 +15,11 @@ pub fn query_units(scope: &ReadScope, units: &[Arc<Unit>], limit: usize, count: 
         .map(|(i, unit)| {
             let filter = admitted(unit, scope);
             let number = filter.as_ref().map_or(unit.rows.len(), Bitmap::count) as u64;
-            if count || number == 0 { (Vec::new(), number) } else { (first_rows(i, unit, filter.as_ref(), limit), number) }
+            if count || number == 0 {
+                (Vec::new(), number)
+            } else {
+                (first_rows(i, unit, filter.as_ref(), limit), number)
+            }
         })
         .collect();
     let number = lists.iter().map(|l| l.1).sum();
@@ -28,7 +32,13 @@ pub fn query_units(scope: &ReadScope, units: &[Arc<Unit>], limit: usize, count: 
 /// The first `limit` keys of a unit, with all their copies.
 fn first_rows(index: usize, unit: &Unit, filter: Option<&Bitmap>, limit: usize) -> Vec<Found> {
     let passes = |row: &u32| filter.is_none_or(|f| f.get(*row as usize));
-    let to_found = |row: u32| Found { unit: index, row, key: unit.key(row), timestamp: unit.timestamp(row), distance: 0.0 };
+    let to_found = |row: u32| Found {
+        unit: index,
+        row,
+        key: unit.key(row),
+        timestamp: unit.timestamp(row),
+        distance: 0.0,
+    };
     let mut out: Vec<Found> = Vec::new();
     let mut take = |row: u32| {
         let found = to_found(row);

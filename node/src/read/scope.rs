@@ -26,14 +26,17 @@ pub struct ReadScope {
 impl ReadScope {
     pub fn decode(scope: Option<wire::Scope>) -> Result<ReadScope> {
         let scope = scope.ok_or_else(|| Failure::internal("the sub-query has no scope"))?;
-        let json = |what: &str, e: serde_json::Error| Failure::internal(format!("the sub-query's {what} cannot be read: {e}"));
+        let json = |what: &str, e: serde_json::Error| {
+            Failure::internal(format!("the sub-query's {what} cannot be read: {e}"))
+        };
         let schema: Schema = serde_json::from_slice(&scope.schema).map_err(|e| json("schema", e))?;
         let templates: Templates = match scope.templates.is_empty() {
             true => Templates::new(),
             false => serde_json::from_slice(&scope.templates).map_err(|e| json("template values", e))?,
         };
-        let predicate = mishards_expr::compile(&scope.filter, &templates, &schema)
-            .map_err(|e| Failure::from(Error::invalid(format!("cannot parse expression: {}, error: {e}", scope.filter))))?;
+        let predicate = mishards_expr::compile(&scope.filter, &templates, &schema).map_err(|e| {
+            Failure::from(Error::invalid(format!("cannot parse expression: {}, error: {e}", scope.filter)))
+        })?;
         let version = scope.version.unwrap_or_default();
         Ok(ReadScope {
             version: Version { commit_seq: version.commit_seq, commit_id: version.commit_id },
@@ -41,8 +44,18 @@ impl ReadScope {
             delete_sequence: Sequence(scope.delete_sequence),
             collection: CollectionId(scope.collection_id),
             schema: Arc::new(schema),
-            segments: scope.segments.iter().map(|s| serde_json::from_slice(s)).collect::<std::result::Result<_, _>>().map_err(|e| json("segments", e))?,
-            deltas: scope.deltas.iter().map(|s| serde_json::from_slice(s)).collect::<std::result::Result<_, _>>().map_err(|e| json("delta files", e))?,
+            segments: scope
+                .segments
+                .iter()
+                .map(|s| serde_json::from_slice(s))
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| json("segments", e))?,
+            deltas: scope
+                .deltas
+                .iter()
+                .map(|s| serde_json::from_slice(s))
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| json("delta files", e))?,
             deltas_through: Sequence(scope.deltas_through),
             growing: scope.growing,
             partitions: scope.partitions.into_iter().map(PartitionId).collect(),

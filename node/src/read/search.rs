@@ -17,6 +17,9 @@ const SCAN_ROWS: usize = 4096;
 /// A graph is walked only when the filter leaves at least one row in this many.
 const SCAN_SELECTIVITY: usize = 12;
 
+/// Rows of one query, nearest first, each with its group key when grouped.
+pub type Hits = Vec<(Found, Option<String>)>;
+
 /// A decoded search.
 pub struct SearchJob {
     pub scope: Arc<ReadScope>,
@@ -61,12 +64,21 @@ impl SearchJob {
 
 /// One result list per query, nearest first, each key once; with each row its group key when grouped.
 /// `cancelled` is looked at between units. Runs on the calling pool's threads.
-pub fn search_units(job: &SearchJob, units: &[Arc<Unit>], cancelled: &AtomicBool) -> Result<Vec<Vec<(Found, Option<String>)>>> {
+pub fn search_units(
+    job: &SearchJob,
+    units: &[Arc<Unit>],
+    cancelled: &AtomicBool,
+) -> Result<Vec<Hits>> {
     let dim = job.dim();
     for unit in units {
         match unit.rows.vector(job.field) {
             Some((_, d)) if d == dim => {}
-            _ => return Err(Failure::internal(format!("segment {} has no vectors of dimension {dim}", unit.segment))),
+            _ => {
+                return Err(Failure::internal(format!(
+                    "segment {} has no vectors of dimension {dim}",
+                    unit.segment
+                )));
+            }
         }
     }
     let filters: Vec<Option<Bitmap>> = units.par_iter().map(|unit| admitted(unit, &job.scope)).collect();
@@ -85,7 +97,7 @@ fn one_query(
     units: &[Arc<Unit>],
     filters: &[Option<Bitmap>],
     cancelled: &AtomicBool,
-) -> Result<Vec<(Found, Option<String>)>> {
+) -> Result<Hits> {
     let lists = units.par_iter().zip(filters).enumerate().map(|(i, (unit, filter))| {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Failure::internal("the caller went away"));
@@ -104,7 +116,13 @@ fn one_query(
     }
 }
 
-fn search_unit(job: &SearchJob, query: &Query, index: usize, unit: &Unit, filter: Option<&Bitmap>) -> Vec<Found> {
+fn search_unit(
+    job: &SearchJob,
+    query: &Query,
+    index: usize,
+    unit: &Unit,
+    filter: Option<&Bitmap>,
+) -> Vec<Found> {
     let matching = filter.map_or(unit.rows.len(), Bitmap::count);
     if matching == 0 {
         return Vec::new();
@@ -134,16 +152,27 @@ fn search_unit(job: &SearchJob, query: &Query, index: usize, unit: &Unit, filter
     }
 }
 
-fn nearest(job: &SearchJob, query: &Query, unit: &Unit, filter: Option<&Bitmap>, matching: usize, k: usize) -> Vec<(f32, u32)> {
+fn nearest(
+    job: &SearchJob,
+    query: &Query,
+    unit: &Unit,
+    filter: Option<&Bitmap>,
+    matching: usize,
+    k: usize,
+) -> Vec<(f32, u32)> {
     let Some((data, dim)) = unit.rows.vector(job.field) else { return Vec::new() };
     let vectors = Vectors { data, dim };
     let params = SearchParams { k, ef: job.ef, bounds: job.bounds };
-    let worth_it = !job.exact && matching >= SCAN_ROWS && matching * SCAN_SELECTIVITY >= unit.rows.len() && k * 4 < matching;
+    let worth_it = !job.exact
+        && matching >= SCAN_ROWS
+        && matching * SCAN_SELECTIVITY >= unit.rows.len()
+        && k * 4 < matching;
     if worth_it && let Some(graph) = unit.graphs.get(&job.field).filter(|g| g.metric() == job.metric) {
         // The far bound is applied after the walk: inside, it would make the walk visit everything.
         let near_only = SearchParams { bounds: Bounds { far: f32::INFINITY, ..job.bounds }, ..params };
         let mut rows = graph.search(vectors, query, near_only, filter);
-        let enough = rows.len() >= k || !job.bounds.is_none() && rows.last().is_some_and(|r| r.0 >= job.bounds.far);
+        let enough =
+            rows.len() >= k || !job.bounds.is_none() && rows.last().is_some_and(|r| r.0 >= job.bounds.far);
         if enough {
             rows.retain(|(d, _)| job.bounds.admit(*d));
             return rows;

@@ -26,7 +26,8 @@ impl Writer {
             return Ok(before.version);
         }
         check_invariants(&before, &changes)?;
-        let next = Version { commit_seq: before.version.commit_seq + 1, commit_id: self.parts.entropy.next_u64() };
+        let next =
+            Version { commit_seq: before.version.commit_seq + 1, commit_id: self.parts.entropy.next_u64() };
         let commit = Commit {
             epoch: self.log_id.epoch,
             incarnation: self.log_id.incarnation,
@@ -57,7 +58,9 @@ impl Writer {
                     return Err(Failure::not_writer(e));
                 }
                 Err(e) if e.kind != Kind::UnknownOutcome => return Err(e.into()),
-                Err(e) => tracing::warn!(error = %e, "the outcome of a catalog commit is unknown, reading it back"),
+                Err(e) => {
+                    tracing::warn!(error = %e, "the outcome of a catalog commit is unknown, reading it back")
+                }
             }
             attempt = match self.settle(commit).await {
                 Outcome::Committed => return Ok(()),

@@ -17,9 +17,7 @@ impl Writer {
             logged_changes.clone_from(&changes);
             Ok(changes)
         };
-        let version = self
-            .commit(plan, |state| state.last_schema_change = state.snapshot.version)
-            .await?;
+        let version = self.commit(plan, |state| state.last_schema_change = state.snapshot.version).await?;
         // Logged whole, so that a replay knows collections that the catalog may have lost or purged.
         let schema = serde_json::to_vec(&logged_changes).map_err(crate::Failure::internal)?;
         let payload = LogRecord { body: Some(Body::Schema(schema)) }.encode_to_vec();

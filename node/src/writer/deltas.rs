@@ -6,7 +6,7 @@ use super::flush::directory_of;
 use crate::Result;
 use crate::segment_cache::Deltas;
 use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Segment};
-use mishards_segment::{Delete, encode_delta, encode_deletes};
+use mishards_segment::{Delete, encode_deletes, encode_delta};
 use mishards_types::{CollectionId, SegmentId, Sequence};
 use std::sync::Arc;
 
@@ -47,18 +47,27 @@ impl Writer {
             })
             .await?;
         let file = mishards_catalog::FileRef { path, bytes };
-        let delta = DeltaFile { id, collection: collection.id, file, entries, first: Sequence(after.0 + 1), through };
+        let delta =
+            DeltaFile { id, collection: collection.id, file, entries, first: Sequence(after.0 + 1), through };
         self.commit(
             |snapshot| {
                 let Some(current) = snapshot.collection(collection.id) else { return Ok(Vec::new()) };
                 let mut current = (**current).clone();
                 current.deltas_through = through;
-                Ok(vec![Change::Put(Entity::DeltaFile(delta)), Change::Put(Entity::Collection(Box::new(current)))])
+                Ok(vec![
+                    Change::Put(Entity::DeltaFile(delta)),
+                    Change::Put(Entity::Collection(Box::new(current))),
+                ])
             },
             |_| {},
         )
         .await?;
-        tracing::info!(collection = collection.id.0, entries, through = through.0, "deletes were published in a delta file");
+        tracing::info!(
+            collection = collection.id.0,
+            entries,
+            through = through.0,
+            "deletes were published in a delta file"
+        );
         Ok(())
     }
 
@@ -66,7 +75,8 @@ impl Writer {
     pub(super) async fn fold_deltas(&self) -> Result<()> {
         let view = self.view();
         for collection in view.snapshot.collections() {
-            let files: Vec<DeltaFile> = view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
+            let files: Vec<DeltaFile> =
+                view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
             if files.len() <= FOLD_FILES {
                 continue;
             }
@@ -79,7 +89,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn fold_segment(&self, collection: &Collection, segment: &Arc<Segment>, files: &[DeltaFile]) -> Result<()> {
+    async fn fold_segment(
+        &self,
+        collection: &Collection,
+        segment: &Arc<Segment>,
+        files: &[DeltaFile],
+    ) -> Result<()> {
         let (cache, schema) = (Arc::clone(&self.cache), Arc::new(collection.schema.clone()));
         let (opened, files, through) = (Arc::clone(segment), files.to_vec(), collection.deltas_through);
         let (unit, folded) = self
@@ -120,7 +135,11 @@ impl Writer {
         let _alone = self.building.write().await;
         self.commit(
             |snapshot| {
-                let folded = snapshot.segments_of(collection).map(|s| s.folded_through).min().unwrap_or(Sequence(u64::MAX));
+                let folded = snapshot
+                    .segments_of(collection)
+                    .map(|s| s.folded_through)
+                    .min()
+                    .unwrap_or(Sequence(u64::MAX));
                 let done = snapshot.deltas_of(collection).filter(|d| d.through <= folded);
                 Ok(done.map(|d| Change::Remove(EntityKind::DeltaFile, d.id.to_string())).collect())
             },

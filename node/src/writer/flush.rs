@@ -43,7 +43,9 @@ impl Writer {
     fn seal_full(&self) {
         let limits = &self.parts.ingest;
         let oldest = self.now().minus_ms(limits.seal_age.as_millis() as u64);
-        let full = |g: &GrowingSegment| g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest;
+        let full = |g: &GrowingSegment| {
+            g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest
+        };
         self.state().seal(full);
     }
 
@@ -63,7 +65,11 @@ impl Writer {
             state.applied()
         };
         self.flush_wanted.notify_one();
-        let pending = || self.state().segments().any(|(_, g)| wanted(g.collection) && g.first <= through && (g.sealed || !wait));
+        let pending = || {
+            self.state()
+                .segments()
+                .any(|(_, g)| wanted(g.collection) && g.first <= through && (g.sealed || !wait))
+        };
         if !wait {
             return Ok(!pending());
         }
@@ -89,7 +95,10 @@ impl Writer {
                 let Some(found) = snapshot.partition(partition) else { return Ok(Vec::new()) };
                 let mut moved = (**found).clone();
                 moved.flushed_through = through;
-                Ok(vec![Change::Put(Entity::Segment(Box::new(segment))), Change::Put(Entity::Partition(moved))])
+                Ok(vec![
+                    Change::Put(Entity::Segment(Box::new(segment))),
+                    Change::Put(Entity::Partition(moved)),
+                ])
             },
             |state| state.remove(partition, number),
         )
@@ -115,7 +124,15 @@ impl Writer {
         drop(state);
         let id = SegmentId(self.next_id());
         Some(Rows::concat(&parts).map_err(Failure::from).map(|rows| NewSegment {
-            id, collection, partition, schema, origin: Origin::Flush, rows, tombstones, folded_through, through,
+            id,
+            collection,
+            partition,
+            schema,
+            origin: Origin::Flush,
+            rows,
+            tombstones,
+            folded_through,
+            through,
         }))
     }
 

@@ -101,7 +101,11 @@ impl Writer {
         let through = {
             let mut times = self.commit_times();
             let mut through = None;
-            while times.commits.front().is_some_and(|(at, _)| now.saturating_sub(*at) > self.parts.ingest.window) {
+            while times
+                .commits
+                .front()
+                .is_some_and(|(at, _)| now.saturating_sub(*at) > self.parts.ingest.window)
+            {
                 through = times.commits.pop_front().map(|(_, seq)| seq);
             }
             through.filter(|seq| *seq > times.purged)
@@ -200,7 +204,10 @@ impl Writer {
         let fenced = self
             .parts
             .pools
-            .io(move || mishards_wal::is_fenced(&*storage, log).map_err(|e| mishards_types::Error::unavailable(e).into()))
+            .io(move || {
+                mishards_wal::is_fenced(&*storage, log)
+                    .map_err(|e| mishards_types::Error::unavailable(e).into())
+            })
             .await?;
         if fenced {
             self.step_down(&"it was fenced");

@@ -31,10 +31,26 @@ pub struct GrowingSegment {
 }
 
 impl GrowingSegment {
-    pub fn new(number: u64, collection: CollectionId, schema: Arc<Schema>, first: Sequence, opened_at: Timestamp) -> GrowingSegment {
+    pub fn new(
+        number: u64,
+        collection: CollectionId,
+        schema: Arc<Schema>,
+        first: Sequence,
+        opened_at: Timestamp,
+    ) -> GrowingSegment {
         GrowingSegment {
-            number, collection, schema, first, last: first, opened_at, sealed: false,
-            units: Vec::new(), bases: Vec::new(), rows: 0, bytes: 0, keys: HashMap::new(),
+            number,
+            collection,
+            schema,
+            first,
+            last: first,
+            opened_at,
+            sealed: false,
+            units: Vec::new(),
+            bases: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            keys: HashMap::new(),
         }
     }
 

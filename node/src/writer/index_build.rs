@@ -33,7 +33,10 @@ impl Writer {
     }
 
     /// A segment that lacks an index it should have, the oldest first.
-    fn missing_index(&self, given_up: &HashSet<(mishards_types::SegmentId, mishards_types::IndexId)>) -> Option<(Arc<Segment>, IndexDef)> {
+    fn missing_index(
+        &self,
+        given_up: &HashSet<(mishards_types::SegmentId, mishards_types::IndexId)>,
+    ) -> Option<(Arc<Segment>, IndexDef)> {
         let view = self.view();
         view.snapshot.segments().find_map(|segment| {
             let collection = view.snapshot.collection(segment.collection)?;
@@ -53,12 +56,17 @@ impl Writer {
         let definition = index.clone();
         let kind = if index.is_graph() { "hnsw" } else { "inverted" };
         let payload = self.parts.pools.background(move || encode_index(&unit, &definition)).await?;
-        let file = self.write_file(directory_of(segment), &format!("{}.{kind}", index.field), payload).await?;
+        let file =
+            self.write_file(directory_of(segment), &format!("{}.{kind}", index.field), payload).await?;
         let entry = IndexFile { index: index.id, field: index.field, kind: kind.to_owned(), file };
         self.commit(
             |snapshot| {
-                let still = snapshot.collection(segment.collection).is_some_and(|c| c.indexes.iter().any(|i| i.id == index.id));
-                let Some(current) = snapshot.segment(segment.id).filter(|_| still) else { return Ok(Vec::new()) };
+                let still = snapshot
+                    .collection(segment.collection)
+                    .is_some_and(|c| c.indexes.iter().any(|i| i.id == index.id));
+                let Some(current) = snapshot.segment(segment.id).filter(|_| still) else {
+                    return Ok(Vec::new());
+                };
                 let mut current = (**current).clone();
                 current.indexes.push(entry);
                 Ok(vec![Change::Put(Entity::Segment(Box::new(current)))])
@@ -75,8 +83,14 @@ impl Writer {
 fn encode_index(unit: &Unit, index: &IndexDef) -> Result<Vec<u8>> {
     match unit.rows.column(index.field) {
         Some(Column::Vector { dim, data }) => {
-            let number = |key: &str, default: usize| index.params.get(key).and_then(|v| v.parse().ok()).unwrap_or(default);
-            let options = BuildOptions { m: number("M", 16), ef_construction: number("efConstruction", 200), serial: false };
+            let number = |key: &str, default: usize| {
+                index.params.get(key).and_then(|v| v.parse().ok()).unwrap_or(default)
+            };
+            let options = BuildOptions {
+                m: number("M", 16),
+                ef_construction: number("efConstruction", 200),
+                serial: false,
+            };
             let metric = index.metric.unwrap_or(Metric::Cosine);
             Ok(build_hnsw(Vectors { data, dim: *dim }, metric, options)?)
         }

@@ -7,8 +7,12 @@ use crate::columns::{column_from_wire, keys_from_wire, keys_to_wire};
 use crate::{Failure, Kind, Result};
 use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
 use mishards_catalog::Collection;
-use mishards_proto::node::{LogRecord, LogWrite, PartitionRows, WriteRequest, WriteResponse, log_record::Body};
-use mishards_proto::schema::{FieldData, LongArray, ScalarField, StringArray as WireStrings, field_data, scalar_field};
+use mishards_proto::node::{
+    LogRecord, LogWrite, PartitionRows, WriteRequest, WriteResponse, log_record::Body,
+};
+use mishards_proto::schema::{
+    FieldData, LongArray, ScalarField, StringArray as WireStrings, field_data, scalar_field,
+};
 use mishards_segment::{Column, key_at};
 use mishards_types::{DataType, Error, Field, Key, PartitionId, Timestamp};
 use prost::Message;
@@ -24,7 +28,11 @@ impl Writer {
         let writer = Arc::clone(self);
         let prepared = self.parts.pools.search(move || writer.prepare(&collection, request)).await?;
         let logged = self.log.log(prepared.payload, Some(prepared.write)).await?;
-        Ok(WriteResponse { timestamp: logged.timestamp.0, sequence: logged.sequence.0, keys: Some(prepared.keys) })
+        Ok(WriteResponse {
+            timestamp: logged.timestamp.0,
+            sequence: logged.sequence.0,
+            keys: Some(prepared.keys),
+        })
     }
 
     /// Past the limit writes are refused with a code that clients retry, until a flush has made room.
@@ -36,18 +44,26 @@ impl Writer {
         }
         self.state().seal(|g| g.rows() > 0);
         self.flush_wanted.notify_one();
-        Err(Error::rate_limit(format!("{growing} bytes are growing, the limit is {limit}: flushing, try again")).into())
+        Err(Error::rate_limit(format!(
+            "{growing} bytes are growing, the limit is {limit}: flushing, try again"
+        ))
+        .into())
     }
 
     /// The collection that a request's name means now; it must be the one that the router checked against.
     fn resolve(&self, request: &WriteRequest) -> Result<Arc<Collection>> {
         let snapshot = Arc::clone(&self.view().snapshot);
-        let database = snapshot.database(&request.database).ok_or_else(|| Error::database_not_found(&request.database))?;
+        let database = snapshot
+            .database(&request.database)
+            .ok_or_else(|| Error::database_not_found(&request.database))?;
         let collection = snapshot
             .resolve(database.id, &request.collection)
             .ok_or_else(|| Error::collection_not_found(&request.database, &request.collection))?;
         if collection.id.0 != request.collection_id || collection.schema_version != request.schema_version {
-            return Err(Failure::new(Kind::SchemaChanged, Error::unavailable("the collection has changed, check again")));
+            return Err(Failure::new(
+                Kind::SchemaChanged,
+                Error::unavailable("the collection has changed, check again"),
+            ));
         }
         Ok(Arc::clone(collection))
     }
@@ -119,7 +135,8 @@ pub fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<Prep
     let mut columns = BTreeMap::new();
     for data in part.columns {
         let id = mishards_types::FieldId(data.field_id);
-        let field = collection.schema.field_by_id(id).ok_or_else(|| Failure::internal(format!("no field {id}")))?;
+        let field =
+            collection.schema.field_by_id(id).ok_or_else(|| Failure::internal(format!("no field {id}")))?;
         columns.insert(id, column_from_wire(field, data, rows)?);
     }
     if let Some(missing) = collection.schema.fields.iter().find(|f| !columns.contains_key(&f.id)) {

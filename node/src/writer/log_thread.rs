@@ -54,7 +54,9 @@ impl LogQueue {
     pub async fn log(&self, payload: Bytes, write: Option<PreparedWrite>) -> Result<Logged> {
         let (reply, answer) = oneshot::channel();
         let gone = || Failure::unknown_outcome("the log has stopped");
-        self.send.send(Message::Log(Entry { payload, write, reply })).map_err(|_| Failure::not_writer("the log has stopped"))?;
+        self.send
+            .send(Message::Log(Entry { payload, write, reply }))
+            .map_err(|_| Failure::not_writer("the log has stopped"))?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -93,7 +95,9 @@ impl LogThread {
                 }
             };
             let mut bytes = 0;
-            while bytes < GROUP_BYTES && let Ok(message) = messages.try_recv() {
+            while bytes < GROUP_BYTES
+                && let Ok(message) = messages.try_recv()
+            {
                 match message {
                     Message::Log(entry) => {
                         bytes += entry.payload.len();
@@ -107,7 +111,7 @@ impl LogThread {
             }
             if stop {
                 let _ = self.log.close_group();
-                return self.writer.step_down(&"it was asked to stop");
+                return self.writer.retire();
             }
         }
     }
@@ -126,7 +130,8 @@ impl LogThread {
                 true
             }
             Err(e @ mishards_wal::Error::TooLarge { .. }) => {
-                let failure = Failure::from(mishards_types::Error::new(mishards_types::Code::TOO_LARGE, e.to_string()));
+                let failure =
+                    Failure::from(mishards_types::Error::new(mishards_types::Code::TOO_LARGE, e.to_string()));
                 group.into_iter().for_each(|entry| drop(entry.reply.send(Err(failure.clone()))));
                 true
             }
@@ -148,8 +153,13 @@ impl LogThread {
             let mut result = Ok(logged);
             if let Some(write) = entry.write {
                 streamed.deletes.extend(stream_entry(&write, logged));
-                writer.parts.metrics.rows_written_total.inc_by(write.inserts.iter().map(|p| p.rows as u64).sum());
-                result = state.apply(write, logged.sequence, logged.timestamp, &writer.deletes).map(|()| logged);
+                writer
+                    .parts
+                    .metrics
+                    .rows_written_total
+                    .inc_by(write.inserts.iter().map(|p| p.rows as u64).sum());
+                result =
+                    state.apply(write, logged.sequence, logged.timestamp, &writer.deletes).map(|()| logged);
             }
             state.advance(logged.sequence, logged.timestamp);
             replies.push((entry.reply, result));
@@ -170,7 +180,8 @@ fn stream_entry(write: &PreparedWrite, logged: Logged) -> Option<DeleteEntry> {
     if write.deletes.is_empty() {
         return None;
     }
-    let resolved_at = if write.resolved_at == Timestamp::ZERO { logged.timestamp.pred() } else { write.resolved_at };
+    let resolved_at =
+        if write.resolved_at == Timestamp::ZERO { logged.timestamp.pred() } else { write.resolved_at };
     Some(DeleteEntry {
         collection_id: write.collection.0,
         partition_id: write.delete_partition.0,

@@ -102,7 +102,9 @@ fn combine(
     for (unit, _) in opened {
         let mut hidden_at: Vec<Option<Timestamp>> = vec![None; unit.rows.len()];
         unit.tombstones.list().iter().for_each(|t| hidden_at[t.row as usize] = Some(t.visible_at));
-        let keep: Vec<u32> = (0..unit.rows.len() as u32).filter(|r| hidden_at[*r as usize].is_none_or(|at| at > dead_before)).collect();
+        let keep: Vec<u32> = (0..unit.rows.len() as u32)
+            .filter(|r| hidden_at[*r as usize].is_none_or(|at| at > dead_before))
+            .collect();
         for (i, row) in keep.iter().enumerate() {
             if let Some(visible_at) = hidden_at[*row as usize] {
                 tombstones.push(Tombstone { row: base + i as u32, visible_at });

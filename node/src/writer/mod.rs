@@ -76,7 +76,11 @@ const ID_BITS: u32 = 40;
 
 impl Writer {
     /// Takes over and recovers; answers when everything acknowledged before is readable.
-    pub async fn start(parts: WriterParts, deletes: Arc<Deletes>, cache: Arc<SegmentCache>) -> Result<Arc<Writer>> {
+    pub async fn start(
+        parts: WriterParts,
+        deletes: Arc<Deletes>,
+        cache: Arc<SegmentCache>,
+    ) -> Result<Arc<Writer>> {
         let taken = takeover::take_over(&parts).await?;
         let recovered = takeover::recover(&parts, &taken, &deletes).await?;
         let (log, records) = LogQueue::new();
@@ -137,6 +141,15 @@ impl Writer {
         self.parts.metrics.growing_bytes.set(state.growing_bytes() as i64);
     }
 
+    /// A planned end of the term.
+    fn retire(&self) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            tracing::info!(log = %self.log_id, "the log is closed");
+            self.end.notify_waiters();
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
     /// Ends the term: nothing is acknowledged, published or deleted from here on.
     fn step_down(&self, why: &dyn std::fmt::Display) {
         if !self.ended.swap(true, Ordering::SeqCst) {
@@ -165,9 +178,10 @@ impl Writer {
         if self.has_ended() { Err(Failure::not_writer("this writer's term has ended")) } else { Ok(()) }
     }
 
-    /// Writes out what is growing, as far as possible, before a planned stop.
+    /// Closes the log before a planned stop: everything acknowledged is in it.
     pub async fn drain(&self) {
         self.log.stop();
+        self.ended().await;
     }
 
     /// A timestamp for a catalog change: above every one handed out so far.

@@ -26,7 +26,14 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub fn new(state: &'a mut State, deletes: &'a Deletes) -> Replay<'a> {
-        Replay { state, deletes, known: BTreeSet::new(), unknown: BTreeMap::new(), last: Sequence(0), rows: 0 }
+        Replay {
+            state,
+            deletes,
+            known: BTreeSet::new(),
+            unknown: BTreeMap::new(),
+            last: Sequence(0),
+            rows: 0,
+        }
     }
 
     /// Applies one record.
@@ -49,8 +56,12 @@ impl<'a> Replay<'a> {
 
     fn schema(&mut self, change: &Change) {
         match change {
-            Change::Put(Entity::Collection(c)) => drop(self.known.insert(c.id)),
-            Change::Remove(EntityKind::Collection, key) => drop(self.known.insert(CollectionId(key.parse().unwrap_or(0)))),
+            Change::Put(Entity::Collection(c)) => {
+                self.known.insert(c.id);
+            }
+            Change::Remove(EntityKind::Collection, key) => {
+                self.known.insert(CollectionId(key.parse().unwrap_or(0)));
+            }
             _ => {}
         }
     }
@@ -63,7 +74,8 @@ impl<'a> Replay<'a> {
         };
         let mut inserts = Vec::new();
         for part in write.inserts {
-            let through = self.state.snapshot.partition(PartitionId(part.partition_id)).map(|p| p.flushed_through);
+            let through =
+                self.state.snapshot.partition(PartitionId(part.partition_id)).map(|p| p.flushed_through);
             if through.is_some_and(|through| sequence > through) {
                 self.rows += part.rows as usize;
                 inserts.push(prepare_rows(&collection, part)?);

@@ -79,10 +79,17 @@ impl State {
 
     /// Applies one write, skipping what the watermarks say is in files. Rows of a collection or partition that
     /// has been dropped go nowhere.
-    pub fn apply(&mut self, write: PreparedWrite, sequence: Sequence, timestamp: Timestamp, deletes: &Deletes) -> Result<()> {
+    pub fn apply(
+        &mut self,
+        write: PreparedWrite,
+        sequence: Sequence,
+        timestamp: Timestamp,
+        deletes: &Deletes,
+    ) -> Result<()> {
         let Some(collection) = self.snapshot.collection(write.collection).cloned() else { return Ok(()) };
         if !write.deletes.is_empty() {
-            let resolved_at = if write.resolved_at == Timestamp::ZERO { timestamp.pred() } else { write.resolved_at };
+            let resolved_at =
+                if write.resolved_at == Timestamp::ZERO { timestamp.pred() } else { write.resolved_at };
             self.delete_growing(&write, resolved_at, timestamp);
             if sequence > collection.deltas_through {
                 let one = |key: Key| {
@@ -104,7 +111,13 @@ impl State {
             let number = &mut self.next_number;
             let list = self.growing.entry(part.partition).or_default();
             if list.last().is_none_or(|g| g.sealed) {
-                list.push(GrowingSegment::new(*number, collection.id, Arc::clone(&schema), sequence, timestamp));
+                list.push(GrowingSegment::new(
+                    *number,
+                    collection.id,
+                    Arc::clone(&schema),
+                    sequence,
+                    timestamp,
+                ));
                 *number += 1;
             }
             if let Some(open) = list.last_mut() {
@@ -119,7 +132,10 @@ impl State {
         let mut touched = Vec::new();
         for (partition, list) in &mut self.growing {
             let scope = write.delete_partition;
-            for growing in list.iter_mut().filter(|g| g.collection == write.collection && (scope.0 == 0 || scope == *partition)) {
+            for growing in list
+                .iter_mut()
+                .filter(|g| g.collection == write.collection && (scope.0 == 0 || scope == *partition))
+            {
                 if growing.delete(&write.deletes, resolved_at, visible_at) {
                     touched.push(*partition);
                 }
@@ -130,7 +146,9 @@ impl State {
 
     fn show(&mut self, partition: PartitionId) {
         match self.growing.get(&partition).filter(|list| !list.is_empty()) {
-            Some(list) => drop(self.shown.insert(partition, Arc::new(list.iter().map(GrowingSegment::view).collect()))),
+            Some(list) => {
+                drop(self.shown.insert(partition, Arc::new(list.iter().map(GrowingSegment::view).collect())))
+            }
             None => drop(self.shown.remove(&partition)),
         }
     }
@@ -149,13 +167,17 @@ impl State {
 
     /// Seals the open segments that `wanted` says; new rows go into new ones.
     pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> usize {
-        let open = self.growing.values_mut().filter_map(|list| list.last_mut()).filter(|g| !g.sealed && wanted(g));
+        let open =
+            self.growing.values_mut().filter_map(|list| list.last_mut()).filter(|g| !g.sealed && wanted(g));
         open.map(|g| g.sealed = true).count()
     }
 
     /// The oldest sealed segment of each partition: they are published in the order they were sealed.
     pub fn sealed(&self) -> Vec<(PartitionId, u64)> {
-        let first = self.growing.iter().filter_map(|(id, list)| list.first().filter(|g| g.sealed).map(|g| (*id, g.number)));
+        let first = self
+            .growing
+            .iter()
+            .filter_map(|(id, list)| list.first().filter(|g| g.sealed).map(|g| (*id, g.number)));
         first.collect()
     }
 

@@ -3,8 +3,8 @@
 use super::Writer;
 use crate::columns::keys_to_wire;
 use crate::{Failure, Result};
-use futures_util::stream::{self, BoxStream};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use mishards_proto::node::{CatalogUpdate, DeleteEntry, DeletesUpdate, Version};
 use std::sync::Arc;
 use tokio_stream::wrappers::BroadcastStream;
@@ -24,7 +24,10 @@ impl Writer {
                 let snapshot = Arc::clone(&writer.view().snapshot);
                 if sent != Some(snapshot.version) {
                     let update = writer.catalog_update(&snapshot);
-                    return Some((update.map_err(tonic::Status::from), (writer, changed, Some(snapshot.version))));
+                    return Some((
+                        update.map_err(tonic::Status::from),
+                        (writer, changed, Some(snapshot.version)),
+                    ));
                 }
                 changed.changed().await.ok()?;
             }
@@ -34,7 +37,10 @@ impl Writer {
 
     fn catalog_update(&self, snapshot: &mishards_catalog::Snapshot) -> Result<CatalogUpdate> {
         Ok(CatalogUpdate {
-            version: Some(Version { commit_seq: snapshot.version.commit_seq, commit_id: snapshot.version.commit_id }),
+            version: Some(Version {
+                commit_seq: snapshot.version.commit_seq,
+                commit_id: snapshot.version.commit_id,
+            }),
             epoch: self.log_id.epoch.0,
             snapshot: serde_json::to_vec(snapshot).map_err(Failure::internal)?,
         })

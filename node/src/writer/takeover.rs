@@ -34,14 +34,19 @@ pub struct Recovered {
 /// TTL + 1 s on our own clock.
 pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     parts.catalog.migrate(&parts.node.cluster_id).await?;
-    let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog is empty after its migration"))?;
+    let loaded = parts
+        .catalog
+        .load()
+        .await?
+        .ok_or_else(|| Failure::internal("the catalog is empty after its migration"))?;
     if loaded.cluster_id != parts.node.cluster_id {
         return Err(Failure::internal(format!(
             "the catalog belongs to cluster {:?}, this node to {:?}: correct cluster.id or cluster.catalog",
             loaded.cluster_id, parts.node.cluster_id
         )));
     }
-    let seen = if parts.others_are_dead { loaded.lease } else { wait_for_silence(parts, loaded.lease).await? };
+    let seen =
+        if parts.others_are_dead { loaded.lease } else { wait_for_silence(parts, loaded.lease).await? };
     let storage = Arc::clone(&parts.storage);
     let marker = parts.pools.io(move || read_marker(&*storage)).await?;
     let log = LogId {
@@ -86,7 +91,9 @@ fn read_marker(storage: &dyn Storage) -> Result<Epoch> {
     let sum = words.next().and_then(|w| u64::from_str_radix(w, 16).ok());
     match (epoch, sum) {
         (Some(epoch), Some(sum)) if sum == checksum(&u64::to_le_bytes(epoch)) => Ok(Epoch(epoch)),
-        _ => Err(Failure::unreadable(format!("{MARKER}: the epoch marker cannot be read; restore it, or delete it if no other writer lives"))),
+        _ => Err(Failure::unreadable(format!(
+            "{MARKER}: the epoch marker cannot be read; restore it, or delete it if no other writer lives"
+        ))),
     }
 }
 
@@ -104,7 +111,13 @@ pub async fn recover(parts: &WriterParts, taken: &Taken, deletes: &Arc<Deletes>)
     parts.pools.io(move || replay_all(storage, log, loaded, options, &deletes)).await
 }
 
-fn replay_all(storage: Arc<dyn Storage>, log: LogId, loaded: Loaded, options: Options, deletes: &Deletes) -> Result<Recovered> {
+fn replay_all(
+    storage: Arc<dyn Storage>,
+    log: LogId,
+    loaded: Loaded,
+    options: Options,
+    deletes: &Deletes,
+) -> Result<Recovered> {
     let mut logs: Vec<LogId> = loaded.snapshot.logs().map(|l| l.id()).filter(|id| *id != log).collect();
     logs.sort_unstable();
     let ends = find_ends(&*storage, log, &logs)?;
@@ -136,7 +149,8 @@ fn replay_all(storage: Arc<dyn Storage>, log: LogId, loaded: Loaded, options: Op
     state.advance(last, last_timestamp);
     deletes.advance(last);
     let head = Head { predecessors };
-    let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp).map_err(log_failure)?;
+    let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp)
+        .map_err(log_failure)?;
     tracing::info!(logs = logs.len(), rows, last_sequence = last.0, "the log has been replayed");
     Ok(Recovered { state, log: log_writer, files })
 }

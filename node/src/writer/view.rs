@@ -32,7 +32,11 @@ pub struct View {
 
 impl View {
     /// The growing rows of a collection; an empty set of partitions means all.
-    pub fn growing_units(&self, collection: CollectionId, partitions: &BTreeSet<PartitionId>) -> Vec<Arc<Unit>> {
+    pub fn growing_units(
+        &self,
+        collection: CollectionId,
+        partitions: &BTreeSet<PartitionId>,
+    ) -> Vec<Arc<Unit>> {
         let chosen = self.growing.iter().filter(|(id, _)| partitions.is_empty() || partitions.contains(id));
         let views = chosen.flat_map(|(_, list)| list.iter()).filter(|g| g.collection == collection);
         views.flat_map(|g| g.units.iter().cloned()).collect()

@@ -16,11 +16,7 @@ pub enum Error {
          acknowledged. The files are left as they are: restore them from a copy, or remove the log to give up its records",
         at.file, at.offset
     )]
-    Corrupt {
-        log: LogId,
-        at: Position,
-        what: &'static str,
-    },
+    Corrupt { log: LogId, at: Position, what: &'static str },
     /// A file of the log is missing although a later one is named.
     #[error("log {log} lacks file {file}, which an earlier group names")]
     MissingFile { log: LogId, file: u64 },

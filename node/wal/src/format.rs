@@ -41,12 +41,7 @@ pub fn encode_file_header(log: LogId, file: u64, first: Sequence, after: Timesta
 
 /// What a file header says, or why it says nothing.
 pub enum FileHeader {
-    Valid {
-        log: LogId,
-        file: u64,
-        first: Sequence,
-        after: Timestamp,
-    },
+    Valid { log: LogId, file: u64, first: Sequence, after: Timestamp },
     Newer(u32),
     Bad,
 }
@@ -59,17 +54,9 @@ pub fn decode_file_header(bytes: &[u8]) -> FileHeader {
     if format > FORMAT {
         return FileHeader::Newer(format);
     }
-    let log = LogId {
-        epoch: Epoch(u64_at(bytes, 16)),
-        incarnation: Incarnation(u64_at(bytes, 24)),
-    };
+    let log = LogId { epoch: Epoch(u64_at(bytes, 16)), incarnation: Incarnation(u64_at(bytes, 24)) };
     let (first, after) = (Sequence(u64_at(bytes, 40)), Timestamp(u64_at(bytes, 48)));
-    FileHeader::Valid {
-        log,
-        file: u64_at(bytes, 32),
-        first,
-        after,
-    }
+    FileHeader::Valid { log, file: u64_at(bytes, 32), first, after }
 }
 
 /// A decoded group.
@@ -145,19 +132,10 @@ pub fn decode_group(bytes: &Bytes, log: LogId) -> Option<Group> {
             return None;
         }
         let sequence = Sequence(first.0.checked_add(i)?);
-        records.push(Record {
-            sequence,
-            timestamp,
-            payload: bytes.slice(at..at + size),
-        });
+        records.push(Record { sequence, timestamp, payload: bytes.slice(at..at + size) });
         at += size;
     }
-    (at == end).then_some(Group {
-        first,
-        flags: u32_at(bytes, 4),
-        records,
-        len,
-    })
+    (at == end).then_some(Group { first, flags: u32_at(bytes, 4), records, len })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -179,17 +157,10 @@ mod tests {
     /// A successor carries the last group over, beside its head: also the largest that can be appended.
     #[test]
     fn the_largest_group_can_be_carried() {
-        let log = LogId {
-            epoch: Epoch(1),
-            incarnation: Incarnation(1),
-        };
+        let log = LogId { epoch: Epoch(1), incarnation: Incarnation(1) };
         for (more, readable) in [(HEAD_ROOM, true), (HEAD_ROOM + 1, false)] {
             let payload = Bytes::from(vec![0; GROUP_LIMIT + more - RECORD_HEADER]);
-            let record = Record {
-                sequence: Sequence(1),
-                timestamp: Timestamp(1),
-                payload,
-            };
+            let record = Record { sequence: Sequence(1), timestamp: Timestamp(1), payload };
             let mut out = Vec::with_capacity(GROUP_LIMIT + more + 64);
             encode_group(&mut out, log, Sequence(1), 0, std::slice::from_ref(&record));
             assert_eq!(decode_group(&out.into(), log).is_some(), readable);

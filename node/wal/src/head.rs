@@ -29,21 +29,11 @@ impl Head {
     pub(crate) fn encode(&self, sequence: Sequence, timestamp: Timestamp) -> Record {
         let mut out = vec![HEAD_TAG];
         for p in &self.predecessors {
-            for word in [
-                p.log.epoch.0,
-                p.log.incarnation.0,
-                p.end.file,
-                p.end.offset,
-                p.last.0,
-            ] {
+            for word in [p.log.epoch.0, p.log.incarnation.0, p.end.file, p.end.offset, p.last.0] {
                 out.extend_from_slice(&word.to_le_bytes());
             }
         }
-        Record {
-            sequence,
-            timestamp,
-            payload: out.into(),
-        }
+        Record { sequence, timestamp, payload: out.into() }
     }
 
     pub(crate) fn decode(payload: &Bytes) -> Option<Head> {
@@ -52,18 +42,10 @@ impl Head {
             return None;
         }
         let entry = |b: &[u8]| Predecessor {
-            log: LogId {
-                epoch: Epoch(u64_at(b, 0)),
-                incarnation: Incarnation(u64_at(b, 8)),
-            },
-            end: Position {
-                file: u64_at(b, 16),
-                offset: u64_at(b, 24),
-            },
+            log: LogId { epoch: Epoch(u64_at(b, 0)), incarnation: Incarnation(u64_at(b, 8)) },
+            end: Position { file: u64_at(b, 16), offset: u64_at(b, 24) },
             last: Sequence(u64_at(b, 32)),
         };
-        Some(Head {
-            predecessors: body.chunks_exact(ENTRY).map(entry).collect(),
-        })
+        Some(Head { predecessors: body.chunks_exact(ENTRY).map(entry).collect() })
     }
 }

@@ -42,11 +42,7 @@ pub struct Scan {
 /// over; carried copies are, with their original sequences).
 pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn FnMut(Record)) -> Result<Log> {
     let dir = format!("log/{log}");
-    let mut files: Vec<u64> = storage
-        .list(&dir)?
-        .iter()
-        .filter_map(|e| e.name.parse().ok())
-        .collect();
+    let mut files: Vec<u64> = storage.list(&dir)?.iter().filter_map(|e| e.name.parse().ok()).collect();
     // Files behind a recorded end never happened, whatever is in them.
     files.retain(|file| scan.end.is_none_or(|end| *file <= end.file));
     files.sort_unstable();
@@ -70,12 +66,7 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
             _ => bytes.len(),
         };
         let followed = files.last().is_some_and(|last| *last > file);
-        let reader = FileReader {
-            log,
-            file,
-            bytes: bytes.slice(..limit),
-            followed,
-        };
+        let reader = FileReader { log, file, bytes: bytes.slice(..limit), followed };
         let switched = reader.read(&mut out, &mut expected, visit)?;
         let size = bytes.len() as u64;
         out.files.push((file, size, out.last));
@@ -99,12 +90,7 @@ impl FileReader {
     /// sequence of the next record, once a file was begun.
     fn read(&self, out: &mut Log, expected: &mut Option<u64>, visit: &mut dyn FnMut(Record)) -> Result<bool> {
         match format::decode_file_header(&self.bytes) {
-            FileHeader::Valid {
-                log,
-                file,
-                first,
-                after,
-            } if log == self.log && file == self.file => {
+            FileHeader::Valid { log, file, first, after } if log == self.log && file == self.file => {
                 self.begin(out, expected, first, after)?;
             }
             // No torn write makes a whole header of another file.
@@ -112,19 +98,12 @@ impl FileReader {
                 return Err(self.corrupt(0, "the file is another log's, or has another number"));
             }
             FileHeader::Newer(found) => {
-                return Err(Error::NewerFormat {
-                    log: self.log,
-                    found,
-                    known: format::FORMAT,
-                });
+                return Err(Error::NewerFormat { log: self.log, found, known: format::FORMAT });
             }
             _ => return self.stop(out, 0, "the file header is not valid"),
         }
         let mut at = FILE_HEADER;
-        out.end = Position {
-            file: self.file,
-            offset: at as u64,
-        };
+        out.end = Position { file: self.file, offset: at as u64 };
         loop {
             if at >= self.bytes.len() {
                 return self.at_end(at);
@@ -218,13 +197,6 @@ impl FileReader {
     }
 
     fn corrupt(&self, at: usize, what: &'static str) -> Error {
-        Error::Corrupt {
-            log: self.log,
-            at: Position {
-                file: self.file,
-                offset: at as u64,
-            },
-            what,
-        }
+        Error::Corrupt { log: self.log, at: Position { file: self.file, offset: at as u64 }, what }
     }
 }

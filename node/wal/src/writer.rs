@@ -16,9 +16,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            file_bytes: 256 << 20,
-        }
+        Options { file_bytes: 256 << 20 }
     }
 }
 
@@ -51,12 +49,7 @@ impl LogWriter {
         carried: &[Record],
         last: Timestamp,
     ) -> Result<LogWriter> {
-        let next = head
-            .predecessors
-            .iter()
-            .map(|p| p.last.0.saturating_add(1))
-            .max()
-            .unwrap_or(1);
+        let next = head.predecessors.iter().map(|p| p.last.0.saturating_add(1)).max().unwrap_or(1);
         // The head group is numbered from the first carried record, less one for the head itself, so that the
         // copies keep their sequences.
         let first = carried.first().map_or(next, |r| r.sequence.0).saturating_sub(1);
@@ -68,10 +61,7 @@ impl LogWriter {
         }
         make_fence(&*storage, log)?;
         let sink = start_file(&*storage, log, 1, Sequence(first), last)?;
-        let at = Position {
-            file: 1,
-            offset: format::FILE_HEADER as u64,
-        };
+        let at = Position { file: 1, offset: format::FILE_HEADER as u64 };
         let mut writer = LogWriter {
             storage,
             log,
@@ -115,10 +105,7 @@ impl LogWriter {
         self.check_alive()?;
         let bytes = payloads.iter().map(|p| p.len() + 16).sum();
         if bytes > GROUP_LIMIT {
-            return Err(Error::TooLarge {
-                bytes,
-                limit: GROUP_LIMIT,
-            });
+            return Err(Error::TooLarge { bytes, limit: GROUP_LIMIT });
         }
         let mut records = Vec::with_capacity(payloads.len());
         for (i, payload) in payloads.into_iter().enumerate() {
@@ -153,11 +140,7 @@ impl LogWriter {
     }
 
     fn check_alive(&self) -> Result<()> {
-        if self.dead {
-            Err(Error::Dead { log: self.log })
-        } else {
-            Ok(())
-        }
+        if self.dead { Err(Error::Dead { log: self.log }) } else { Ok(()) }
     }
 
     fn write_group(&mut self, first: Sequence, flags: u32, records: &[Record]) -> Result<()> {
@@ -179,10 +162,7 @@ impl LogWriter {
         self.dead = true;
         let file = self.at.file + 1;
         self.sink = start_file(&*self.storage, self.log, file, self.next, self.last)?;
-        self.at = Position {
-            file,
-            offset: format::FILE_HEADER as u64,
-        };
+        self.at = Position { file, offset: format::FILE_HEADER as u64 };
         self.open_group = false;
         self.dead = false;
         Ok(())

@@ -30,19 +30,12 @@ fn sample(groups: usize, file_bytes: u64) -> Sample {
         let payloads: Vec<Bytes> = (0..=n % 3).map(|i| vec![n as u8 + 1; 5 + 7 * i].into()).collect();
         records.extend(writer.append(payloads, 1).unwrap());
     }
-    Sample {
-        memory,
-        records,
-        writer,
-    }
+    Sample { memory, records, writer }
 }
 
 fn files(memory: &Memory) -> Vec<(u64, usize)> {
     let entries = memory.list(&format!("log/{}", log(1))).unwrap();
-    entries
-        .iter()
-        .filter_map(|e| Some((e.name.parse().ok()?, e.bytes as usize)))
-        .collect()
+    entries.iter().filter_map(|e| Some((e.name.parse().ok()?, e.bytes as usize))).collect()
 }
 
 /// Every disk that differs from `memory` in one bit of the log, with the place of the bit.
@@ -65,14 +58,7 @@ fn assert_protected(sample: &Sample, closed: Position) {
         let at = format!("file {file} byte {byte} bit {bit}");
         match replay(damaged, log(1)) {
             Err(Error::Corrupt { at: found, .. }) => {
-                assert!(
-                    found
-                        <= Position {
-                            file,
-                            offset: byte as u64
-                        },
-                    "{at}: blames {found:?}"
-                )
+                assert!(found <= Position { file, offset: byte as u64 }, "{at}: blames {found:?}")
             }
             Ok((_, records)) if (file, byte as u64) >= (closed.file, closed.offset) => {
                 assert_eq!(records, sample.records, "{at}")
@@ -114,14 +100,8 @@ fn a_flipped_bit_in_a_head_that_was_closed_is_corruption() {
     let old = sample(2, BIG);
     let (before, _) = replay(&old.memory, log(1)).unwrap();
     let memory = Memory::new();
-    let end = Predecessor {
-        log: log(9),
-        end: before.end,
-        last: before.last,
-    };
-    let head = Head {
-        predecessors: vec![end],
-    };
+    let end = Predecessor { log: log(9), end: before.end, last: before.last };
+    let head = Head { predecessors: vec![end] };
     let carried = before.last_group;
     let mut writer = LogWriter::create(
         Arc::new(memory.clone()),
@@ -134,14 +114,7 @@ fn a_flipped_bit_in_a_head_that_was_closed_is_corruption() {
     .unwrap();
     let closed = writer.position();
     writer.close_group().unwrap();
-    assert_protected(
-        &Sample {
-            memory,
-            records: carried,
-            writer,
-        },
-        closed,
-    );
+    assert_protected(&Sample { memory, records: carried, writer }, closed);
 }
 
 /// Nothing proves the last group of a log that was not closed: damage to it looks like a torn write. Whatever
@@ -152,19 +125,13 @@ fn a_flipped_bit_in_the_open_group_loses_that_group_alone() {
     let (found, _) = replay(&sample.memory, log(1)).unwrap();
     let kept = sample.records.len() - found.last_group.len();
     let start = found.end.offset as usize - group_len(&found.last_group);
-    each_flip(&sample.memory, log(1), |file, byte, bit, damaged| {
-        match replay(damaged, log(1)) {
-            Err(Error::Corrupt { .. }) => assert!(byte < start, "byte {byte} bit {bit}"),
-            Ok((found, records)) => {
-                assert_eq!(
-                    (file, found.end.offset as usize),
-                    (1, start),
-                    "byte {byte} bit {bit}"
-                );
-                assert_eq!(records, sample.records[..kept], "byte {byte} bit {bit}");
-            }
-            Err(other) => panic!("byte {byte} bit {bit}: {other}"),
+    each_flip(&sample.memory, log(1), |file, byte, bit, damaged| match replay(damaged, log(1)) {
+        Err(Error::Corrupt { .. }) => assert!(byte < start, "byte {byte} bit {bit}"),
+        Ok((found, records)) => {
+            assert_eq!((file, found.end.offset as usize), (1, start), "byte {byte} bit {bit}");
+            assert_eq!(records, sample.records[..kept], "byte {byte} bit {bit}");
         }
+        Err(other) => panic!("byte {byte} bit {bit}: {other}"),
     });
 }
 
@@ -185,14 +152,7 @@ fn a_cut_anywhere_in_the_last_group_is_a_torn_tail() {
             damaged.tamper(&path(log(1), whole.end.file), |bytes| bytes.truncate(cut));
             let (found, records) = replay(&damaged, log(1)).unwrap();
             assert_eq!(records, sample.records[..kept], "cut at {cut}");
-            assert_eq!(
-                found.end,
-                Position {
-                    file: whole.end.file,
-                    offset: start as u64
-                },
-                "cut at {cut}"
-            );
+            assert_eq!(found.end, Position { file: whole.end.file, offset: start as u64 }, "cut at {cut}");
             assert_eq!(found.torn as usize, cut - start);
             assert_eq!(found.last.0, kept as u64);
         }
@@ -203,12 +163,7 @@ fn a_cut_anywhere_in_the_last_group_is_a_torn_tail() {
 fn bytes_that_never_were_a_group_behind_the_last_are_a_torn_tail() {
     let sample = sample(3, BIG);
     let torn = group(log(1), 0, 99, &[(1, &[9; 80])]);
-    for tail in [
-        vec![0; 4_096],
-        vec![0xff; 13],
-        torn[..torn.len() - 1].to_vec(),
-        torn[8..].to_vec(),
-    ] {
+    for tail in [vec![0; 4_096], vec![0xff; 13], torn[..torn.len() - 1].to_vec(), torn[8..].to_vec()] {
         let damaged = copy(&sample.memory, &[log(1)]);
         damaged.tamper(&path(log(1), 1), |bytes| bytes.extend(&tail));
         let (found, records) = replay(&damaged, log(1)).unwrap();
@@ -227,10 +182,7 @@ fn a_cut_in_a_file_that_another_follows_is_corruption() {
                 let damaged = copy(&sample.memory, &[log(1)]);
                 damaged.tamper(&path(log(1), *file), |bytes| bytes.truncate(cut));
                 let result = replay(&damaged, log(1));
-                assert!(
-                    matches!(result, Err(Error::Corrupt { .. })),
-                    "file {file} cut at {cut} of {size}"
-                );
+                assert!(matches!(result, Err(Error::Corrupt { .. })), "file {file} cut at {cut} of {size}");
             }
         }
     }
@@ -244,9 +196,7 @@ fn a_group_that_is_gone_is_corruption() {
     let last = group_len(&found.last_group);
     let before = found.end.offset as usize - last - group_len(&sample.records[3..6]);
     let damaged = copy(&sample.memory, &[log(1)]);
-    damaged.tamper(&path(log(1), 1), |bytes| {
-        drop(bytes.drain(before..bytes.len() - last))
-    });
+    damaged.tamper(&path(log(1), 1), |bytes| drop(bytes.drain(before..bytes.len() - last)));
     assert!(matches!(replay(&damaged, log(1)), Err(Error::Corrupt { .. })));
     let twice = copy(&sample.memory, &[log(1)]);
     twice.tamper(&path(log(1), 1), |bytes| bytes.extend_from_within(before..));
@@ -262,10 +212,7 @@ fn a_missing_file_in_the_middle_is_named() {
         let damaged = copy(&sample.memory, &[log(1)]);
         damaged.remove(&path(log(1), *file)).unwrap();
         let error = replay(&damaged, log(1)).unwrap_err();
-        assert!(
-            matches!(error, Error::MissingFile { file: found, .. } if found == *file),
-            "{error}"
-        );
+        assert!(matches!(error, Error::MissingFile { file: found, .. } if found == *file), "{error}");
     }
 }
 
@@ -287,22 +234,14 @@ fn a_file_in_the_place_of_another_is_corruption() {
         }
         damaged.tamper(&path(log(1), 2), |bytes| *bytes = other.clone());
         let result = replay(&damaged, log(1));
-        assert!(matches!(
-            result,
-            Err(Error::Corrupt {
-                at: Position { file: 2, offset: 0 },
-                ..
-            })
-        ));
+        assert!(matches!(result, Err(Error::Corrupt { at: Position { file: 2, offset: 0 }, .. })));
     }
 }
 
 #[test]
 fn a_group_of_another_log_is_not_read() {
     let sample = sample(2, BIG);
-    sample.memory.tamper(&path(log(1), 1), |bytes| {
-        bytes.extend(group(log(2), 0, 9, &[(9, b"strange")]))
-    });
+    sample.memory.tamper(&path(log(1), 1), |bytes| bytes.extend(group(log(2), 0, 9, &[(9, b"strange")])));
     let (found, records) = replay(&sample.memory, log(1)).unwrap();
     assert_eq!((records, found.end), (sample.records, sample.writer.position()));
 }
@@ -322,9 +261,7 @@ fn a_group_whose_fields_contradict_each_other_is_not_read() {
     ];
     for group in bad {
         let sample = sample(2, BIG);
-        sample
-            .memory
-            .tamper(&path(log(1), 1), |bytes| bytes.extend(&group));
+        sample.memory.tamper(&path(log(1), 1), |bytes| bytes.extend(&group));
         let (found, records) = replay(&sample.memory, log(1)).unwrap();
         assert_eq!((records, found.torn), (sample.records, group.len() as u64));
     }
@@ -340,10 +277,7 @@ fn nothing_behind_a_recorded_end_is_read() {
     sample.writer.append(one("latest"), 1).unwrap();
     assert!(replay(&sample.memory, log(1)).unwrap().1.len() > before.1.len());
     let (found, records) = replay_to(&sample.memory, log(1), Scan { end }).unwrap();
-    assert_eq!(
-        (records, found.end, found.last),
-        (before.1, before.0.end, before.0.last)
-    );
+    assert_eq!((records, found.end, found.last), (before.1, before.0.end, before.0.last));
 }
 
 /// Files behind the end may be missing, garbage or full: they never happened.
@@ -352,10 +286,7 @@ fn the_files_behind_a_recorded_end_do_not_matter() {
     let sample = sample(6, 64);
     let (whole, _) = replay(&sample.memory, log(1)).unwrap();
     let (ended, size, last) = whole.files[1];
-    let end = Position {
-        file: ended,
-        offset: size,
-    };
+    let end = Position { file: ended, offset: size };
     let harms: [fn(&Memory); 4] = [
         |_| {},
         |m| m.remove(&path(log(1), 3)).unwrap(),
@@ -370,10 +301,7 @@ fn the_files_behind_a_recorded_end_do_not_matter() {
         assert_eq!(found.end, end, "harm {i}");
     }
     // The same where the end lies within a file: the later files are no proof against the torn tail there.
-    let end = Position {
-        file: ended,
-        offset: size - 1,
-    };
+    let end = Position { file: ended, offset: size - 1 };
     let (found, records) = replay_to(&sample.memory, log(1), Scan { end: Some(end) }).unwrap();
     assert_eq!(found.end.file, ended);
     assert!(records.len() < last.0 as usize);
@@ -382,18 +310,9 @@ fn the_files_behind_a_recorded_end_do_not_matter() {
 #[test]
 fn a_log_that_ends_at_zero_has_no_records() {
     let sample = sample(3, BIG);
-    let (found, records) = replay_to(
-        &sample.memory,
-        log(1),
-        Scan {
-            end: Some(Position::default()),
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        (records.len(), found.end, found.head),
-        (0, Position::default(), None)
-    );
+    let (found, records) =
+        replay_to(&sample.memory, log(1), Scan { end: Some(Position::default()) }).unwrap();
+    assert_eq!((records.len(), found.end, found.head), (0, Position::default(), None));
 }
 
 #[test]

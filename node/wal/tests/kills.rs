@@ -50,8 +50,7 @@ impl Cluster {
     fn failing(&mut self) -> Arc<dyn Storage> {
         let fuse = AtomicU64::new(self.dice.below(60));
         let blown = move |_: &'static str, _: &str| {
-            fuse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                .is_err()
+            fuse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_err()
         };
         Arc::new(Faulty::new(self.memory.clone(), blown))
     }
@@ -86,40 +85,23 @@ impl Cluster {
             .collect();
         if !extra.is_empty() {
             let extra: Vec<&[u8]> = extra.iter().map(|r| &r.payload[..]).collect();
-            assert_eq!(
-                extra, self.unknown,
-                "a record that nobody wrote last has come back"
-            );
+            assert_eq!(extra, self.unknown, "a record that nobody wrote last has come back");
         }
-        let sequences: Vec<u64> = found
-            .records
-            .keys()
-            .map(|s| s.0)
-            .filter(|s| *s > self.flushed.0)
-            .collect();
-        assert!(
-            sequences.windows(2).all(|w| w[0] + 1 == w[1]),
-            "a gap in {sequences:?}"
-        );
+        let sequences: Vec<u64> = found.records.keys().map(|s| s.0).filter(|s| *s > self.flushed.0).collect();
+        assert!(sequences.windows(2).all(|w| w[0] + 1 == w[1]), "a gap in {sequences:?}");
         let stamps: Vec<Timestamp> = found.records.values().map(|r| r.timestamp).collect();
         assert!(stamps.is_sorted_by(|a, b| a < b));
         assert!(stamps.iter().all(|t| *t <= found.last) && found.last >= self.last);
     }
 
     fn write(&mut self, storage: Arc<dyn Storage>, log: LogId, found: Found) {
-        let options = Options {
-            file_bytes: 64 + self.dice.below(1_500),
-        };
+        let options = Options { file_bytes: 64 + self.dice.below(1_500) };
         let writer = LogWriter::create(storage, log, options, &found.head, &found.carried, found.last);
         let Ok(mut writer) = writer else { return };
         // It serves from here on: what it has replayed is seen by searches and stays.
         self.served += 1;
-        self.revived += u64::from(
-            found
-                .records
-                .keys()
-                .any(|s| *s > self.flushed && !self.kept.contains_key(s)),
-        );
+        self.revived +=
+            u64::from(found.records.keys().any(|s| *s > self.flushed && !self.kept.contains_key(s)));
         self.kept.extend(found.records);
         self.unknown.clear();
         self.drop_old(log, &writer);
@@ -202,8 +184,5 @@ fn acknowledged_records_survive_every_kill_exactly_once() {
         records += cluster.kept.len();
     }
     // The dice reach what this test is about.
-    assert!(
-        served > 1_500 && revived > 100 && records > 10_000,
-        "{served} {revived} {records}"
-    );
+    assert!(served > 1_500 && revived > 100 && records > 10_000, "{served} {revived} {records}");
 }

@@ -52,9 +52,7 @@ fn random_groups_come_back_as_they_were_acknowledged() {
 fn the_bytes_are_those_of_the_format() {
     let storage = memory();
     let mut writer = start(&storage, log(3), 232).unwrap();
-    let records = writer
-        .append(vec![Bytes::from_static(b"\x01abc"), Bytes::from_static(b"")], 7)
-        .unwrap();
+    let records = writer.append(vec![Bytes::from_static(b"\x01abc"), Bytes::from_static(b"")], 7).unwrap();
     writer.close_group().unwrap();
     let switch = writer.append(one("end"), 7).unwrap();
     let stamps: Vec<u64> = records.iter().chain(&switch).map(|r| r.timestamp.0).collect();
@@ -66,10 +64,7 @@ fn the_bytes_are_those_of_the_format() {
     assert_eq!(expected.len(), 232, "the next group is the one that switches");
     expected.extend(group(log(3), 1, 3, &[(stamps[2], b"end")]));
     assert_eq!(storage.read(&path(log(3), 1)).unwrap(), expected);
-    assert_eq!(
-        storage.read(&path(log(3), 2)).unwrap(),
-        file_header(1, log(3), 2, 4, stamps[2])
-    );
+    assert_eq!(storage.read(&path(log(3), 2)).unwrap(), file_header(1, log(3), 2, 4, stamps[2]));
     assert_eq!(log(3).to_string(), "0000000003-daa66d2c7ddf743f");
 }
 
@@ -103,16 +98,11 @@ fn a_full_file_is_followed_by_another() {
 fn a_file_knows_how_far_the_files_before_it_had_come() {
     let storage = memory();
     let mut writer = start(&storage, log(1), 64).unwrap();
-    writer
-        .append(vec!["a".into(), "b".into(), "c".into()], 77)
-        .unwrap();
+    writer.append(vec!["a".into(), "b".into(), "c".into()], 77).unwrap();
     assert_eq!(writer.position(), Position { file: 2, offset: 64 });
     storage.remove(&path(log(1), 1)).unwrap();
     let (found, records) = replay(&*storage, log(1)).unwrap();
-    assert_eq!(
-        (records.len(), found.first, found.last),
-        (0, Sequence(4), Sequence(3))
-    );
+    assert_eq!((records.len(), found.first, found.last), (0, Sequence(4), Sequence(3)));
     assert_eq!(found.last_timestamp, writer.last_timestamp());
 }
 
@@ -140,33 +130,17 @@ fn the_head_and_the_carried_records_keep_their_numbers() {
     let (before, _) = replay(&*storage, log(1)).unwrap();
     assert_eq!(before.last_group, carried);
     let head = Head {
-        predecessors: vec![
-            Predecessor {
-                log: log(1),
-                end: before.end,
-                last: before.last,
-            },
-            far(log(7)),
-        ],
+        predecessors: vec![Predecessor { log: log(1), end: before.end, last: before.last }, far(log(7))],
     };
     let options = Options::default();
-    let mut new = LogWriter::create(
-        Arc::clone(&storage),
-        log(2),
-        options,
-        &head,
-        &carried,
-        before.last_timestamp,
-    )
-    .unwrap();
+    let mut new =
+        LogWriter::create(Arc::clone(&storage), log(2), options, &head, &carried, before.last_timestamp)
+            .unwrap();
     assert_eq!(new.next_sequence(), Sequence(4));
     let (found, records) = replay(&*storage, log(2)).unwrap();
     assert_eq!(found.head.as_ref(), Some(&head));
     assert_eq!((&records, &found.last_group), (&carried, &carried));
-    assert_eq!(
-        (found.last, found.last_timestamp),
-        (before.last, before.last_timestamp)
-    );
+    assert_eq!((found.last, found.last_timestamp), (before.last, before.last_timestamp));
     let appended = new.append(one("c"), 0).unwrap();
     assert_eq!(appended[0].sequence, Sequence(4));
     assert_eq!(appended[0].timestamp, Timestamp(before.last_timestamp.0 + 1));
@@ -176,30 +150,14 @@ fn the_head_and_the_carried_records_keep_their_numbers() {
 }
 
 fn far(log: mishards_types::LogId) -> Predecessor {
-    Predecessor {
-        log,
-        end: Position {
-            file: u64::MAX,
-            offset: u64::MAX,
-        },
-        last: Sequence(0),
-    }
+    Predecessor { log, end: Position { file: u64::MAX, offset: u64::MAX }, last: Sequence(0) }
 }
 
 #[test]
 fn a_successor_goes_on_above_the_last_even_when_nothing_is_carried() {
     let storage = memory();
     let end = Position { file: 4, offset: 640 };
-    let head = Head {
-        predecessors: vec![
-            Predecessor {
-                log: log(1),
-                end,
-                last: Sequence(90),
-            },
-            far(log(2)),
-        ],
-    };
+    let head = Head { predecessors: vec![Predecessor { log: log(1), end, last: Sequence(90) }, far(log(2))] };
     let last = Timestamp::from_unix_ms(50);
     let mut writer =
         LogWriter::create(Arc::clone(&storage), log(3), Options::default(), &head, &[], last).unwrap();
@@ -207,10 +165,7 @@ fn a_successor_goes_on_above_the_last_even_when_nothing_is_carried() {
     assert!(records.is_empty());
     assert_eq!((found.last, found.last_timestamp), (Sequence(90), last));
     let record = &writer.append(one("x"), 10).unwrap()[0];
-    assert_eq!(
-        (record.sequence, record.timestamp),
-        (Sequence(91), Timestamp(last.0 + 1))
-    );
+    assert_eq!((record.sequence, record.timestamp), (Sequence(91), Timestamp(last.0 + 1)));
 }
 
 #[test]
@@ -242,10 +197,7 @@ fn an_idle_writer_closes_once_with_an_empty_group() {
     }
     writer.close_group().unwrap();
     let (found, records) = replay(&*storage, log(1)).unwrap();
-    assert_eq!(
-        (records.len(), found.last, found.last_group.len()),
-        (2, Sequence(2), 1)
-    );
+    assert_eq!((records.len(), found.last, found.last_group.len()), (2, Sequence(2), 1));
 }
 
 #[test]
@@ -255,14 +207,8 @@ fn a_group_that_is_too_large_changes_nothing() {
     let part = Bytes::from(vec![0u8; 64 << 20]);
     let before = (writer.position(), writer.next_sequence(), writer.last_timestamp());
     let error = writer.append(vec![part; 9], 1).unwrap_err();
-    assert!(
-        matches!(error, Error::TooLarge { limit, .. } if limit == 512 << 20),
-        "{error}"
-    );
-    assert_eq!(
-        (writer.position(), writer.next_sequence(), writer.last_timestamp()),
-        before
-    );
+    assert!(matches!(error, Error::TooLarge { limit, .. } if limit == 512 << 20), "{error}");
+    assert_eq!((writer.position(), writer.next_sequence(), writer.last_timestamp()), before);
     assert_eq!(writer.append(one("x"), 1).unwrap()[0].sequence, Sequence(1));
     assert_eq!(replay(&*storage, log(1)).unwrap().1.len(), 1);
 }
@@ -271,21 +217,10 @@ fn a_group_that_is_too_large_changes_nothing() {
 fn a_head_group_that_no_reader_would_take_is_not_begun() {
     let storage = memory();
     let payload = Bytes::from(vec![0u8; 64 << 20]);
-    let copy = |n| Record {
-        sequence: Sequence(n),
-        timestamp: Timestamp(n),
-        payload: payload.clone(),
-    };
+    let copy = |n| Record { sequence: Sequence(n), timestamp: Timestamp(n), payload: payload.clone() };
     let carried: Vec<Record> = (1..10).map(copy).collect();
     let (options, head) = (Options::default(), Head::default());
-    let result = LogWriter::create(
-        Arc::clone(&storage),
-        log(1),
-        options,
-        &head,
-        &carried,
-        Timestamp::ZERO,
-    );
+    let result = LogWriter::create(Arc::clone(&storage), log(1), options, &head, &carried, Timestamp::ZERO);
     assert!(matches!(result.err(), Some(Error::TooLarge { .. })));
     assert!(storage.list(&format!("log/{}", log(1))).unwrap().is_empty());
 }
@@ -310,10 +245,7 @@ fn a_failed_call_makes_the_log_dead_for_good() {
         assert!(matches!(error, Error::Storage(_)), "{op}: {error}");
         assert!(!error.is_retryable());
         for _ in 0..2 {
-            assert!(
-                matches!(writer.append(one("more"), 1), Err(Error::Dead { .. })),
-                "{op}"
-            );
+            assert!(matches!(writer.append(one("more"), 1), Err(Error::Dead { .. })), "{op}");
             assert!(matches!(writer.close_group(), Err(Error::Dead { .. })), "{op}");
         }
         memory.crash();
@@ -331,10 +263,7 @@ fn a_fenced_writer_acknowledges_nothing() {
     assert!(!is_fenced(&*storage, log(1)).unwrap());
     set_fence(&*storage, log(1), log(2)).unwrap();
     assert!(is_fenced(&*storage, log(1)).unwrap());
-    assert_eq!(
-        storage.read(&format!("log/{}/fence", log(1))).unwrap(),
-        log(2).to_string()
-    );
+    assert_eq!(storage.read(&format!("log/{}/fence", log(1))).unwrap(), log(2).to_string());
     assert!(matches!(writer.append(one("late"), 1), Err(Error::Fenced { .. })));
     assert!(matches!(writer.append(one("late"), 1), Err(Error::Dead { .. })));
 }
@@ -364,19 +293,13 @@ fn a_log_that_was_fenced_before_it_was_made_is_never_made() {
     assert!(make_fence(&*storage, log(1)).is_err());
     assert!(is_fenced(&*storage, log(1)).unwrap());
     let (found, records) = replay(&*storage, log(1)).unwrap();
-    assert_eq!(
-        (found.head, found.end, records.len()),
-        (None, Position::default(), 0)
-    );
+    assert_eq!((found.head, found.end, records.len()), (None, Position::default(), 0));
 }
 
 #[test]
 fn a_log_is_made_once() {
     let storage = memory();
-    start(&storage, log(1), BIG)
-        .unwrap()
-        .append(one("kept"), 1)
-        .unwrap();
+    start(&storage, log(1), BIG).unwrap().append(one("kept"), 1).unwrap();
     assert!(start(&storage, log(1), BIG).is_err());
     assert_eq!(replay(&*storage, log(1)).unwrap().1.len(), 1);
 }
@@ -388,16 +311,6 @@ fn a_newer_format_is_named() {
     bytes.extend(vec![7; 100]);
     storage.put(&path(log(1), 1), &[&bytes]).unwrap();
     let error = replay(&*storage, log(1)).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::NewerFormat {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
     assert!(bytes.len() > HEADER);
 }

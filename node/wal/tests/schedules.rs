@@ -39,10 +39,7 @@ fn succeed(memory: &Memory) -> (Found, LogWriter) {
 }
 
 fn payloads<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<String> {
-    records
-        .into_iter()
-        .map(|r| String::from_utf8(r.payload.to_vec()).unwrap())
-        .collect()
+    records.into_iter().map(|r| String::from_utf8(r.payload.to_vec()).unwrap()).collect()
 }
 
 /// The old writer appends "kept", then "late" with a takeover at the given call; the new one appends "new".
@@ -76,11 +73,7 @@ fn assert_third_agrees(memory: &Memory, seen: &[String]) {
 fn a_record_written_after_the_takeover_never_happened() {
     let (memory, seen) = race("write", 3);
     assert_eq!(seen, ["kept"]);
-    assert_eq!(
-        payloads(&replay(&memory, log(1)).unwrap().1),
-        ["kept", "late"],
-        "it is in the file"
-    );
+    assert_eq!(payloads(&replay(&memory, log(1)).unwrap().1), ["kept", "late"], "it is in the file");
     assert_third_agrees(&memory, &seen);
     memory.crash();
     assert_third_agrees(&memory, &seen);
@@ -105,11 +98,7 @@ fn a_record_that_was_seen_but_not_synced_is_carried_over() {
     let mut old = start(&storage, log(1), 1 << 30).unwrap();
     old.append(one("kept"), 1).unwrap();
     assert!(matches!(old.append(one("late"), 1), Err(Error::Fenced { .. })));
-    assert_eq!(
-        payloads(&replay(&memory, log(1)).unwrap().1),
-        ["kept"],
-        "the old log has lost it"
-    );
+    assert_eq!(payloads(&replay(&memory, log(1)).unwrap().1), ["kept"], "the old log has lost it");
     let third = take_over(&memory, &[log(1), log(2)], log(3)).unwrap();
     assert_eq!(payloads(third.records.values()), ["kept", "late"]);
 }
@@ -129,18 +118,13 @@ fn nothing_that_lands_behind_the_recorded_end_is_replayed() {
     for (op, nth) in [("write", 3), ("sync", 4), ("read", 2)] {
         let (memory, seen) = race(op, nth);
         let next = replay(&memory, log(1)).unwrap().0.last.0 + 1;
-        memory.tamper(&path(log(1), 1), |bytes| {
-            bytes.extend([late(next), late(next + 1)].concat())
-        });
+        memory.tamper(&path(log(1), 1), |bytes| bytes.extend([late(next), late(next + 1)].concat()));
         assert!(replay(&memory, log(1)).unwrap().1.len() > seen.len());
         assert_third_agrees(&memory, &seen);
         memory.tamper(&path(log(1), 1), |bytes| bytes.extend([0xff; 33]));
         assert_third_agrees(&memory, &seen);
         memory
-            .put(
-                &path(log(1), 2),
-                &[&disk::file_header(1, log(1), 2, next + 2, 0), &late(next + 2)],
-            )
+            .put(&path(log(1), 2), &[&disk::file_header(1, log(1), 2, next + 2, 0), &late(next + 2)])
             .unwrap();
         assert_third_agrees(&memory, &seen);
         memory.put(&path(log(1), 4), &[b"noise"]).unwrap();
@@ -174,58 +158,28 @@ fn a_file_begun_after_the_takeover_never_happened() {
 fn a_successor_overtaken_before_its_head_served_nothing() {
     let memory = Memory::new();
     let storage: Arc<dyn Storage> = Arc::new(memory.clone());
-    start(&storage, log(1), 1 << 30)
-        .unwrap()
-        .append(one("kept"), 1)
-        .unwrap();
+    start(&storage, log(1), 1 << 30).unwrap().append(one("kept"), 1).unwrap();
     let found = take_over(&memory, &[log(1)], log(2)).unwrap();
     let seen = Arc::new(Mutex::new(None));
     let (disk, out) = (memory.clone(), Arc::clone(&seen));
     let hook = Box::new(move || {
         let third = take_over(&disk, &[log(1), log(2)], log(3)).unwrap();
         let storage: Arc<dyn Storage> = Arc::new(disk);
-        let writer = LogWriter::create(
-            storage,
-            log(3),
-            Options::default(),
-            &third.head,
-            &third.carried,
-            third.last,
-        );
+        let writer =
+            LogWriter::create(storage, log(3), Options::default(), &third.head, &third.carried, third.last);
         *out.lock().unwrap() = Some((third, writer.unwrap()));
     });
     // Writes: the file header, the head.
     let second = pausing(&memory, "write", 1, hook);
-    let result = LogWriter::create(
-        second,
-        log(2),
-        Options::default(),
-        &found.head,
-        &found.carried,
-        found.last,
-    );
+    let result =
+        LogWriter::create(second, log(2), Options::default(), &found.head, &found.carried, found.last);
     assert!(matches!(result.err(), Some(Error::Fenced { .. })));
     let (third, mut writer) = seen.lock().unwrap().take().expect("the third ran");
     assert_eq!(payloads(third.records.values()), ["kept"]);
     writer.append(one("new"), 1).unwrap();
-    let end = third
-        .head
-        .predecessors
-        .iter()
-        .find(|p| p.log == log(2))
-        .unwrap()
-        .end;
-    assert!(
-        replay(&memory, log(2)).unwrap().0.head.is_some(),
-        "the late head is in the file"
-    );
-    assert!(
-        replay_to(&memory, log(2), Scan { end: Some(end) })
-            .unwrap()
-            .0
-            .head
-            .is_none()
-    );
+    let end = third.head.predecessors.iter().find(|p| p.log == log(2)).unwrap().end;
+    assert!(replay(&memory, log(2)).unwrap().0.head.is_some(), "the late head is in the file");
+    assert!(replay_to(&memory, log(2), Scan { end: Some(end) }).unwrap().0.head.is_none());
     let fourth = take_over(&memory, &[log(1), log(2), log(3)], log(4)).unwrap();
     assert_eq!(payloads(fourth.records.values()), ["kept", "new"]);
 }

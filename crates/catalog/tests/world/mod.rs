@@ -25,15 +25,8 @@ pub fn world() -> World {
         properties: BTreeMap::new(),
         created_at: Timestamp(0),
     };
-    let row = Row {
-        added_at: 0,
-        removed_at: None,
-        entity: Entity::Database(default),
-    };
-    World {
-        snapshot: Snapshot::from_rows(Version::default(), Epoch(1), vec![row]),
-        next: 100,
-    }
+    let row = Row { added_at: 0, removed_at: None, entity: Entity::Database(default) };
+    World { snapshot: Snapshot::from_rows(Version::default(), Epoch(1), vec![row]), next: 100 }
 }
 
 impl World {
@@ -60,10 +53,7 @@ impl World {
 
     pub fn apply(&mut self, changes: &[Change]) {
         let v = self.snapshot.version;
-        let next = Version {
-            commit_seq: v.commit_seq + 1,
-            commit_id: v.commit_id + 7,
-        };
+        let next = Version { commit_seq: v.commit_seq + 1, commit_id: v.commit_id + 7 };
         self.snapshot = self.snapshot.apply(next, changes);
     }
 
@@ -75,11 +65,7 @@ impl World {
     }
 
     pub fn collection(&self, name: &str) -> Collection {
-        (**self
-            .snapshot
-            .resolve(mishards_types::DatabaseId(1), name)
-            .unwrap())
-        .clone()
+        (**self.snapshot.resolve(mishards_types::DatabaseId(1), name).unwrap()).clone()
     }
 
     pub fn partitions(&self, collection: &str) -> Vec<String> {
@@ -90,10 +76,7 @@ impl World {
     pub fn loaded(&self, collection: &str) -> Vec<String> {
         let c = self.collection(collection);
         let partitions = self.snapshot.partitions_of(c.id);
-        partitions
-            .filter(|p| c.load.has(p.id))
-            .map(|p| p.name.clone())
-            .collect()
+        partitions.filter(|p| c.load.has(p.id)).map(|p| p.name.clone()).collect()
     }
 }
 
@@ -112,10 +95,7 @@ pub fn table(make: impl Fn() -> World, rows: impl IntoIterator<Item = (Command, 
 }
 
 pub fn database(database: &str) -> Command {
-    Command::CreateDatabase {
-        name: name(database),
-        properties: BTreeMap::new(),
-    }
+    Command::CreateDatabase { name: name(database), properties: BTreeMap::new() }
 }
 
 pub fn drop_database(database: &str) -> Command {
@@ -147,10 +127,7 @@ pub fn keyed() -> Schema {
 }
 
 pub fn drop_collection(collection: &str) -> Command {
-    Command::DropCollection {
-        database: name("default"),
-        name: name(collection),
-    }
+    Command::DropCollection { database: name("default"), name: name(collection) }
 }
 
 pub fn rename(from: &str, to: &str, database: &str) -> Command {
@@ -171,34 +148,19 @@ pub fn partition(collection: &str, partition: &str) -> Command {
 }
 
 pub fn drop_partition(collection: &str, partition: &str) -> Command {
-    Command::DropPartition {
-        database: name("default"),
-        collection: name(collection),
-        name: name(partition),
-    }
+    Command::DropPartition { database: name("default"), collection: name(collection), name: name(partition) }
 }
 
 pub fn alias(collection: &str, alias: &str) -> Command {
-    Command::CreateAlias {
-        database: name("default"),
-        collection: name(collection),
-        alias: name(alias),
-    }
+    Command::CreateAlias { database: name("default"), collection: name(collection), alias: name(alias) }
 }
 
 pub fn alter_alias(collection: &str, alias: &str) -> Command {
-    Command::AlterAlias {
-        database: name("default"),
-        collection: name(collection),
-        alias: name(alias),
-    }
+    Command::AlterAlias { database: name("default"), collection: name(collection), alias: name(alias) }
 }
 
 pub fn drop_alias(alias: &str) -> Command {
-    Command::DropAlias {
-        database: name("default"),
-        alias: name(alias),
-    }
+    Command::DropAlias { database: name("default"), alias: name(alias) }
 }
 
 pub fn index(collection: &str, field: &str, index: &str, m: &str) -> Command {
@@ -226,19 +188,10 @@ pub fn drop_index(collection: &str, field: &str, index: &str) -> Command {
 
 pub fn load(collection: &str, partitions: &[&str]) -> Command {
     let partitions = partitions.iter().map(|p| name(p)).collect();
-    Command::Load {
-        database: name("default"),
-        collection: name(collection),
-        partitions,
-        replicas: 1,
-    }
+    Command::Load { database: name("default"), collection: name(collection), partitions, replicas: 1 }
 }
 
 pub fn release(collection: &str, partitions: &[&str]) -> Command {
     let partitions = partitions.iter().map(|p| name(p)).collect();
-    Command::Release {
-        database: name("default"),
-        collection: name(collection),
-        partitions,
-    }
+    Command::Release { database: name("default"), collection: name(collection), partitions }
 }

@@ -29,16 +29,10 @@ fn field(id: i64, name: &str, data_type: DataType) -> Field {
 
 /// One field of each type and no dynamic field.
 pub fn fixed() -> Schema {
-    let array = |id, name: &str, element| Field {
-        element: Some(element),
-        ..field(id, name, DataType::Array)
-    };
+    let array =
+        |id, name: &str, element| Field { element: Some(element), ..field(id, name, DataType::Array) };
     let fields = vec![
-        Field {
-            primary: true,
-            nullable: false,
-            ..field(100, "id", DataType::Int64)
-        },
+        Field { primary: true, nullable: false, ..field(100, "id", DataType::Int64) },
         field(101, "flag", DataType::Bool),
         field(102, "i8", DataType::Int8),
         field(103, "i16", DataType::Int16),
@@ -46,43 +40,26 @@ pub fn fixed() -> Schema {
         field(105, "i64", DataType::Int64),
         field(106, "f", DataType::Float),
         field(107, "d", DataType::Double),
-        Field {
-            max_length: Some(100),
-            ..field(108, "name", DataType::VarChar)
-        },
+        Field { max_length: Some(100), ..field(108, "name", DataType::VarChar) },
         array(109, "tags", DataType::VarChar),
         array(110, "nums", DataType::Int32),
         field(111, "j", DataType::Json),
-        Field {
-            dim: Some(4),
-            nullable: false,
-            ..field(112, "v", DataType::FloatVector)
-        },
+        Field { dim: Some(4), nullable: false, ..field(112, "v", DataType::FloatVector) },
         array(113, "bits", DataType::Bool),
     ];
-    Schema {
-        description: String::new(),
-        fields,
-        enable_dynamic: false,
-    }
+    Schema { description: String::new(), fields, enable_dynamic: false }
 }
 
 /// The same with a dynamic field.
 pub fn dynamic() -> Schema {
     let mut schema = fixed();
-    schema.fields.push(Field {
-        dynamic: true,
-        ..field(120, DYNAMIC_FIELD, DataType::Json)
-    });
+    schema.fields.push(Field { dynamic: true, ..field(120, DYNAMIC_FIELD, DataType::Json) });
     schema.enable_dynamic = true;
     schema
 }
 
 pub fn templates(values: &[(&str, Value)]) -> Templates {
-    values
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect()
+    values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// Compiles against the schema with a dynamic field and writes the predicate down.
@@ -125,31 +102,17 @@ pub fn write(predicate: &Predicate, schema: &Schema) -> String {
 }
 
 fn write_operand(operand: &Operand, schema: &Schema) -> String {
-    let name = |id: &FieldId| {
-        schema
-            .field_by_id(*id)
-            .map_or("?", |f| f.name.as_str())
-            .to_owned()
-    };
+    let name = |id: &FieldId| schema.field_by_id(*id).map_or("?", |f| f.name.as_str()).to_owned();
     match operand {
         Operand::Literal(v) => literal(v),
         Operand::Column { field, .. } => name(field),
         Operand::Json { field, path } => name(field) + &steps(path),
         Operand::Element { field, index, .. } => format!("{}[{index}]", name(field)),
         Operand::Length { field, json_path } => {
-            format!(
-                "(length {}{})",
-                name(field),
-                json_path.as_deref().map_or(String::new(), steps)
-            )
+            format!("(length {}{})", name(field), json_path.as_deref().map_or(String::new(), steps))
         }
         Operand::Arithmetic(op, l, r) => {
-            format!(
-                "({} {} {})",
-                arithmetic(*op),
-                write_operand(l, schema),
-                write_operand(r, schema)
-            )
+            format!("({} {} {})", arithmetic(*op), write_operand(l, schema), write_operand(r, schema))
         }
     }
 }

@@ -34,7 +34,11 @@ impl MilvusAdapter {
         let done = call.await;
         drop(timer);
         Ok(Response::new(done.unwrap_or_else(|error| {
-            self.router.metrics.failures_total.with_label_values(&[operation, &error.code.0.to_string()]).inc();
+            self.router
+                .metrics
+                .failures_total
+                .with_label_values(&[operation, &error.code.0.to_string()])
+                .inc();
             tracing::debug!(operation, code = error.code.0, error = %error, "request refused");
             T::failed(crate::error::status_of(&error))
         })))

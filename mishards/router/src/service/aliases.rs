@@ -11,13 +11,23 @@ use mishards_types::{Error, Result};
 impl Router {
     pub async fn create_alias(&self, db: &str, request: CreateAliasRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::CreateAlias { database, collection: request.collection_name, alias: request.alias }).await?;
+        self.change(Command::CreateAlias {
+            database,
+            collection: request.collection_name,
+            alias: request.alias,
+        })
+        .await?;
         Ok(ok())
     }
 
     pub async fn alter_alias(&self, db: &str, request: AlterAliasRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::AlterAlias { database, collection: request.collection_name, alias: request.alias }).await?;
+        self.change(Command::AlterAlias {
+            database,
+            collection: request.collection_name,
+            alias: request.alias,
+        })
+        .await?;
         Ok(ok())
     }
 
@@ -27,7 +37,11 @@ impl Router {
         Ok(ok())
     }
 
-    pub async fn describe_alias(&self, db: &str, request: DescribeAliasRequest) -> Result<DescribeAliasResponse> {
+    pub async fn describe_alias(
+        &self,
+        db: &str,
+        request: DescribeAliasRequest,
+    ) -> Result<DescribeAliasResponse> {
         let (snapshot, database) = self.database(database_name(&request.db_name, db))?;
         let missing = || Error::alias_not_found(&database.name, &request.alias);
         let alias = snapshot.alias(database.id, &request.alias).ok_or_else(missing)?;

@@ -19,7 +19,10 @@ impl Router {
         let wire = CollectionSchema::decode(request.schema.as_slice())
             .map_err(|e| Error::invalid(format!("the schema cannot be read: {e}")))?;
         if wire.name != request.collection_name {
-            return Err(Error::invalid(format!("collection name matches schema name: {} and {} differ", request.collection_name, wire.name)));
+            return Err(Error::invalid(format!(
+                "collection name matches schema name: {} and {} differ",
+                request.collection_name, wire.name
+            )));
         }
         let schema = schema_from_wire(wire)?;
         schema.validate()?;
@@ -58,18 +61,27 @@ impl Router {
         Ok(BoolResponse { status: Some(ok()), value: found.is_ok() })
     }
 
-    pub async fn describe_collection(&self, db: &str, request: DescribeCollectionRequest) -> Result<DescribeCollectionResponse> {
+    pub async fn describe_collection(
+        &self,
+        db: &str,
+        request: DescribeCollectionRequest,
+    ) -> Result<DescribeCollectionResponse> {
         if request.collection_name.is_empty() && request.collection_id != 0 {
             let snapshot = self.catalog.get()?;
             let collection = snapshot.collection(CollectionId(request.collection_id));
-            let missing = || Error::collection_not_found(database_name(&request.db_name, db), request.collection_id);
+            let missing =
+                || Error::collection_not_found(database_name(&request.db_name, db), request.collection_id);
             return Ok(describe_collection(&snapshot, collection.ok_or_else(missing)?));
         }
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         Ok(describe_collection(&named.snapshot, &named.collection))
     }
 
-    pub async fn show_collections(&self, db: &str, request: ShowCollectionsRequest) -> Result<ShowCollectionsResponse> {
+    pub async fn show_collections(
+        &self,
+        db: &str,
+        request: ShowCollectionsRequest,
+    ) -> Result<ShowCollectionsResponse> {
         let (snapshot, database) = self.database(database_name(&request.db_name, db))?;
         let only_loaded = request.r#type == ShowType::InMemory as i32;
         let mut answer = ShowCollectionsResponse { status: Some(ok()), ..Default::default() };
@@ -91,23 +103,35 @@ impl Router {
         Ok(answer)
     }
 
-    pub async fn collection_statistics(&self, db: &str, request: GetCollectionStatisticsRequest) -> Result<GetCollectionStatisticsResponse> {
+    pub async fn collection_statistics(
+        &self,
+        db: &str,
+        request: GetCollectionStatisticsRequest,
+    ) -> Result<GetCollectionStatisticsResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let rows = self.row_count(&named.collection, None).await?;
         Ok(GetCollectionStatisticsResponse { status: Some(ok()), stats: vec![row_count_pair(rows)] })
     }
 
     /// Rows in files and growing; deletes are not subtracted.
-    pub(super) async fn row_count(&self, collection: &Collection, partition: Option<PartitionId>) -> Result<u64> {
+    pub(super) async fn row_count(
+        &self,
+        collection: &Collection,
+        partition: Option<PartitionId>,
+    ) -> Result<u64> {
         let (snapshot, growing) = self.growing_of(collection).await?;
         let wanted = |p: PartitionId| partition.is_none_or(|only| only == p);
         let segments = snapshot.segments_of(collection.id).filter(|s| wanted(s.partition));
         let in_files: u64 = segments.map(|s| u64::from(s.rows)).sum();
-        Ok(in_files + growing.iter().filter(|g| wanted(PartitionId(g.partition_id))).map(|g| g.rows).sum::<u64>())
+        Ok(in_files
+            + growing.iter().filter(|g| wanted(PartitionId(g.partition_id))).map(|g| g.rows).sum::<u64>())
     }
 
     /// The growing partitions, and a snapshot from the same moment: asked again when a flush came between.
-    pub(super) async fn growing_of(&self, collection: &Collection) -> Result<(std::sync::Arc<Snapshot>, Vec<GrowingPartition>)> {
+    pub(super) async fn growing_of(
+        &self,
+        collection: &Collection,
+    ) -> Result<(std::sync::Arc<Snapshot>, Vec<GrowingPartition>)> {
         let writer = self.topology.writer()?;
         loop {
             let before = self.catalog.get()?;

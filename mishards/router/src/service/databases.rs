@@ -15,7 +15,11 @@ pub fn pairs_to_map(pairs: Vec<KeyValuePair>) -> BTreeMap<String, String> {
 
 impl Router {
     pub async fn create_database(&self, request: CreateDatabaseRequest) -> Result<Status> {
-        self.change(Command::CreateDatabase { name: request.db_name, properties: pairs_to_map(request.properties) }).await?;
+        self.change(Command::CreateDatabase {
+            name: request.db_name,
+            properties: pairs_to_map(request.properties),
+        })
+        .await?;
         Ok(ok())
     }
 
@@ -41,14 +45,22 @@ impl Router {
         Ok(answer)
     }
 
-    pub async fn describe_database(&self, db: &str, request: DescribeDatabaseRequest) -> Result<DescribeDatabaseResponse> {
+    pub async fn describe_database(
+        &self,
+        db: &str,
+        request: DescribeDatabaseRequest,
+    ) -> Result<DescribeDatabaseResponse> {
         let (_, database) = self.database(database_name(&request.db_name, db))?;
         Ok(DescribeDatabaseResponse {
             status: Some(ok()),
             db_name: database.name.clone(),
             db_id: database.id.0,
             created_timestamp: database.created_at.0,
-            properties: database.properties.iter().map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() }).collect(),
+            properties: database
+                .properties
+                .iter()
+                .map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() })
+                .collect(),
         })
     }
 }

@@ -11,7 +11,8 @@ use mishards_types::{Error, Result, Timestamp, Version};
 impl Router {
     async fn flush_collections(&self, collection_ids: Vec<i64>) -> Result<NodeFlushed> {
         let writer = self.topology.writer()?;
-        let done = writer.client.flush(NodeFlush { collection_ids, wait: true }).await.map_err(Error::from)?;
+        let done =
+            writer.client.flush(NodeFlush { collection_ids, wait: true }).await.map_err(Error::from)?;
         let v = done.version.unwrap_or_default();
         self.catalog.wait_for(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }).await?;
         Ok(done)
@@ -25,7 +26,8 @@ impl Router {
         }
         let done = self.flush_collections(ids.iter().map(|id| id.0).collect()).await?;
         let snapshot = self.catalog.get()?;
-        let mut answer = FlushResponse { status: Some(ok()), db_name: database.to_owned(), ..Default::default() };
+        let mut answer =
+            FlushResponse { status: Some(ok()), db_name: database.to_owned(), ..Default::default() };
         for (name, id) in request.collection_names.into_iter().zip(ids) {
             let segments = snapshot.segments_of(id).map(|s| s.id.0).collect();
             answer.coll_seg_i_ds.insert(name.clone(), LongArray::default());
@@ -51,7 +53,11 @@ impl Router {
     }
 
     /// Flush answers when it is done, so whoever asks later is told so.
-    pub async fn flush_state(&self, db: &str, request: GetFlushStateRequest) -> Result<GetFlushStateResponse> {
+    pub async fn flush_state(
+        &self,
+        db: &str,
+        request: GetFlushStateRequest,
+    ) -> Result<GetFlushStateResponse> {
         if !request.collection_name.is_empty() {
             self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         }

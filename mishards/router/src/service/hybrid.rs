@@ -29,7 +29,10 @@ impl Fusion {
         let limit = params.integer("limit")?.or(params.integer("topk")?).unwrap_or(10);
         let offset = params.integer("offset")?.unwrap_or(0);
         if limit < 1 || offset < 0 || limit + offset > limits::TOP_K {
-            return Err(Error::invalid(format!("limit + offset ({limit} + {offset}) is invalid, it should be in range [1, {}]", limits::TOP_K)));
+            return Err(Error::invalid(format!(
+                "limit + offset ({limit} + {offset}) is invalid, it should be in range [1, {}]",
+                limits::TOP_K
+            )));
         }
         for unsupported in ["group_by_field", "group_by_fields"] {
             if !params.text(unsupported).is_empty() {
@@ -44,7 +47,12 @@ impl Fusion {
             }
         }
         let ranker = Ranker::parse(&params.text("strategy"), &serde_json::Value::Object(ranker), searches)?;
-        Ok(Fusion { ranker, limit: limit as usize, offset: offset as usize, round_decimal: params.integer("round_decimal")?.unwrap_or(-1) })
+        Ok(Fusion {
+            ranker,
+            limit: limit as usize,
+            offset: offset as usize,
+            round_decimal: params.integer("round_decimal")?.unwrap_or(-1),
+        })
     }
 }
 
@@ -53,7 +61,10 @@ impl Router {
         let database = database_name(&request.db_name, db);
         let count = request.requests.len();
         if count == 0 || count > limits::HYBRID_REQUESTS {
-            return Err(Error::invalid(format!("the number of ann search requests should be in range [1, {}], got {count}", limits::HYBRID_REQUESTS)));
+            return Err(Error::invalid(format!(
+                "the number of ann search requests should be in range [1, {}], got {count}",
+                limits::HYBRID_REQUESTS
+            )));
         }
         if request.function_score.is_some() || !request.function_chains.is_empty() {
             return Err(Error::invalid("function_score of hybrid search is not supported"));
@@ -66,7 +77,10 @@ impl Router {
                 Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
                 _ => return Err(Error::invalid("a sub-request has no query vectors")),
             };
-            let filter = Filter { text: sub.dsl.clone(), values: templates_from_wire(sub.expr_template_values.clone())? };
+            let filter = Filter {
+                text: sub.dsl.clone(),
+                values: templates_from_wire(sub.expr_template_values.clone())?,
+            };
             let job = SearchJob::parse(&named, &sub.search_params, placeholder, filter)?;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
             jobs.push(SearchJob { offset: 0, ..job });
@@ -103,7 +117,12 @@ impl Router {
     ) -> Result<std::result::Result<SearchResults, Failure>> {
         let named = self.collection(database, &request.collection_name).await?;
         let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
-        let names = request.requests.first().map(|r| &r.partition_names).filter(|n| !n.is_empty()).unwrap_or(&request.partition_names);
+        let names = request
+            .requests
+            .first()
+            .map(|r| &r.partition_names)
+            .filter(|n| !n.is_empty())
+            .unwrap_or(&request.partition_names);
         let partitions = choose_partitions(&named.snapshot, &named.collection, names)?;
         let mut results = Vec::with_capacity(jobs.len());
         for job in jobs {

@@ -19,7 +19,10 @@ impl Router {
         let named = self.collection(database, &request.collection_name).await?;
         let schema = &named.collection.schema;
         let Some(field) = schema.field(&request.field_name) else {
-            return Err(Error::invalid(format!("cannot create index on non-exist field: {}", request.field_name)));
+            return Err(Error::invalid(format!(
+                "cannot create index on non-exist field: {}",
+                request.field_name
+            )));
         };
         let definition = Definition::parse(field, &request.extra_params)?;
         self.change(Command::CreateIndex {
@@ -47,38 +50,75 @@ impl Router {
         Ok(ok())
     }
 
-    pub async fn describe_index(&self, db: &str, request: DescribeIndexRequest) -> Result<DescribeIndexResponse> {
+    pub async fn describe_index(
+        &self,
+        db: &str,
+        request: DescribeIndexRequest,
+    ) -> Result<DescribeIndexResponse> {
         let database = database_name(&request.db_name, db);
-        let found = self.index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name).await?;
+        let found = self
+            .index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name)
+            .await?;
         Ok(DescribeIndexResponse { status: Some(ok()), index_descriptions: found })
     }
 
-    pub async fn index_statistics(&self, db: &str, request: GetIndexStatisticsRequest) -> Result<GetIndexStatisticsResponse> {
+    pub async fn index_statistics(
+        &self,
+        db: &str,
+        request: GetIndexStatisticsRequest,
+    ) -> Result<GetIndexStatisticsResponse> {
         let database = database_name(&request.db_name, db);
-        let found = self.index_descriptions(database, &request.collection_name, "", &request.index_name).await?;
+        let found =
+            self.index_descriptions(database, &request.collection_name, "", &request.index_name).await?;
         Ok(GetIndexStatisticsResponse { status: Some(ok()), index_descriptions: found })
     }
 
-    pub async fn index_state(&self, db: &str, request: GetIndexStateRequest) -> Result<GetIndexStateResponse> {
+    pub async fn index_state(
+        &self,
+        db: &str,
+        request: GetIndexStateRequest,
+    ) -> Result<GetIndexStateResponse> {
         let database = database_name(&request.db_name, db);
-        let found = self.index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name).await?;
+        let found = self
+            .index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name)
+            .await?;
         let state = found.first().map_or(0, |d| d.state);
         Ok(GetIndexStateResponse { status: Some(ok()), state, fail_reason: String::new() })
     }
 
-    pub async fn index_build_progress(&self, db: &str, request: GetIndexBuildProgressRequest) -> Result<GetIndexBuildProgressResponse> {
+    pub async fn index_build_progress(
+        &self,
+        db: &str,
+        request: GetIndexBuildProgressRequest,
+    ) -> Result<GetIndexBuildProgressResponse> {
         let database = database_name(&request.db_name, db);
-        let found = self.index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name).await?;
+        let found = self
+            .index_descriptions(database, &request.collection_name, &request.field_name, &request.index_name)
+            .await?;
         let (indexed_rows, total_rows) = found.first().map_or((0, 0), |d| (d.indexed_rows, d.total_rows));
         Ok(GetIndexBuildProgressResponse { status: Some(ok()), indexed_rows, total_rows })
     }
 
-    async fn index_descriptions(&self, database: &str, collection: &str, field: &str, index: &str) -> Result<Vec<IndexDescription>> {
+    async fn index_descriptions(
+        &self,
+        database: &str,
+        collection: &str,
+        field: &str,
+        index: &str,
+    ) -> Result<Vec<IndexDescription>> {
         let named = self.collection(database, collection).await?;
-        let field_name = |i: &IndexDef| named.collection.schema.field_by_id(i.field).map_or("", |f| &f.name).to_owned();
-        let wanted = |i: &&IndexDef| (index.is_empty() || i.name == index) && (field.is_empty() || field_name(i) == field);
-        let found: Vec<IndexDescription> =
-            named.collection.indexes.iter().filter(wanted).map(|i| describe(&named, i, field_name(i))).collect();
+        let field_name =
+            |i: &IndexDef| named.collection.schema.field_by_id(i.field).map_or("", |f| &f.name).to_owned();
+        let wanted = |i: &&IndexDef| {
+            (index.is_empty() || i.name == index) && (field.is_empty() || field_name(i) == field)
+        };
+        let found: Vec<IndexDescription> = named
+            .collection
+            .indexes
+            .iter()
+            .filter(wanted)
+            .map(|i| describe(&named, i, field_name(i)))
+            .collect();
         if found.is_empty() {
             return Err(Error::index_not_found(format!("collection={}", named.collection.name)));
         }
@@ -99,7 +139,11 @@ fn describe(named: &Named, index: &IndexDef, field_name: String) -> IndexDescrip
     IndexDescription {
         index_name: index.name.clone(),
         index_id: index.id.0,
-        params: index.user_params.iter().map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() }).collect(),
+        params: index
+            .user_params
+            .iter()
+            .map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() })
+            .collect(),
         field_name,
         indexed_rows: total - pending,
         total_rows: total,
@@ -121,7 +165,10 @@ impl Definition {
     fn parse(field: &Field, pairs: &[KeyValuePair]) -> Result<Definition> {
         let size: usize = pairs.iter().map(|p| p.key.len() + p.value.len()).sum();
         if size > limits::INDEX_PARAM_BYTES {
-            return Err(Error::invalid(format!("the index params have {size} bytes, the maximum is {}", limits::INDEX_PARAM_BYTES)));
+            return Err(Error::invalid(format!(
+                "the index params have {size} bytes, the maximum is {}",
+                limits::INDEX_PARAM_BYTES
+            )));
         }
         for (i, pair) in pairs.iter().enumerate() {
             if pairs[..i].iter().any(|p| p.key == pair.key) {
@@ -133,7 +180,11 @@ impl Definition {
             kind if kind.is_empty() => "AUTOINDEX".to_owned(),
             kind => kind,
         };
-        if field.data_type.is_vector() { Definition::vector(field, &params, kind) } else { Definition::scalar(field, &params, kind) }
+        if field.data_type.is_vector() {
+            Definition::vector(field, &params, kind)
+        } else {
+            Definition::scalar(field, &params, kind)
+        }
     }
 
     fn vector(field: &Field, params: &Params, kind: String) -> Result<Definition> {
@@ -142,15 +193,20 @@ impl Definition {
         }
         let metric = match params.text("metric_type") {
             name if name.is_empty() => Metric::Cosine,
-            name => Metric::parse(&name)
-                .map_err(|_| Error::invalid(format!("float vector index does not support metric type: {name}, supported: [L2 IP COSINE]")))?,
+            name => Metric::parse(&name).map_err(|_| {
+                Error::invalid(format!(
+                    "float vector index does not support metric type: {name}, supported: [L2 IP COSINE]"
+                ))
+            })?,
         };
         let mut build = BTreeMap::new();
         if kind == "HNSW" {
             for (key, low, high) in [("M", 2, 2048), ("efConstruction", 1, i64::from(i32::MAX))] {
                 if let Some(value) = params.integer(key)? {
                     if !(low..=high).contains(&value) {
-                        return Err(Error::invalid(format!("invalid index params: {key} should be in [{low}, {high}], got {value}")));
+                        return Err(Error::invalid(format!(
+                            "invalid index params: {key} should be in [{low}, {high}], got {value}"
+                        )));
                     }
                     build.insert(key.to_owned(), value.to_string());
                 }
@@ -168,7 +224,10 @@ impl Definition {
             return Err(unsupported(field, &kind, &SCALAR_KINDS));
         }
         if field.data_type == DataType::Json {
-            return Err(Error::invalid(format!("data type JSON can't build with this index {kind}: field {}", field.name)));
+            return Err(Error::invalid(format!(
+                "data type JSON can't build with this index {kind}: field {}",
+                field.name
+            )));
         }
         let user_params = user_params(params, &kind);
         Ok(Definition { kind, metric: None, params: BTreeMap::new(), user_params })

@@ -33,14 +33,26 @@ impl Router {
             Ok(_) => Vec::new(),
             Err(e) => vec![e.message],
         };
-        Ok(CheckHealthResponse { status: Some(ok()), is_healthy: reasons.is_empty(), reasons, quota_states: Vec::new() })
+        Ok(CheckHealthResponse {
+            status: Some(ok()),
+            is_healthy: reasons.is_empty(),
+            reasons,
+            quota_states: Vec::new(),
+        })
     }
 
     pub async fn alloc_timestamp(&self) -> Result<AllocTimestampResponse> {
-        Ok(AllocTimestampResponse { status: Some(ok()), timestamp: Timestamp::from_unix_ms(self.clock.unix_ms()).0 })
+        Ok(AllocTimestampResponse {
+            status: Some(ok()),
+            timestamp: Timestamp::from_unix_ms(self.clock.unix_ms()).0,
+        })
     }
 
-    pub async fn persistent_segments(&self, db: &str, request: GetPersistentSegmentInfoRequest) -> Result<GetPersistentSegmentInfoResponse> {
+    pub async fn persistent_segments(
+        &self,
+        db: &str,
+        request: GetPersistentSegmentInfoRequest,
+    ) -> Result<GetPersistentSegmentInfoResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let infos = named.snapshot.segments_of(named.collection.id).map(|s| PersistentSegmentInfo {
             segment_id: s.id.0,
@@ -54,12 +66,19 @@ impl Router {
         Ok(GetPersistentSegmentInfoResponse { status: Some(ok()), infos: infos.collect() })
     }
 
-    pub async fn query_segments(&self, db: &str, request: GetQuerySegmentInfoRequest) -> Result<GetQuerySegmentInfoResponse> {
+    pub async fn query_segments(
+        &self,
+        db: &str,
+        request: GetQuerySegmentInfoRequest,
+    ) -> Result<GetQuerySegmentInfoResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let nodes = self.topology.nodes();
         let placement = Placement::new(nodes.readers().map(|n| n.name.clone()));
         let number = |name: &str| nodes.by_name.keys().position(|n| n == name).map_or(0, |i| i as i64 + 1);
-        let loaded = named.snapshot.segments_of(named.collection.id).filter(|s| named.collection.load.has(s.partition));
+        let loaded = named
+            .snapshot
+            .segments_of(named.collection.id)
+            .filter(|s| named.collection.load.has(s.partition));
         let infos = loaded.map(|s| {
             let index = s.indexes.first();
             let node = placement.candidates(s.id).first().map_or(0, |n| number(n));

@@ -10,7 +10,14 @@ use mishards_proto::milvus::*;
 use mishards_types::{Code, Error, Result};
 
 impl Router {
-    async fn load(&self, database: &str, collection: String, partitions: Vec<String>, replicas: i32, refresh: bool) -> Result<Status> {
+    async fn load(
+        &self,
+        database: &str,
+        collection: String,
+        partitions: Vec<String>,
+        replicas: i32,
+        refresh: bool,
+    ) -> Result<Status> {
         if refresh {
             let named = self.collection(database, &collection).await?;
             if !named.collection.load.is_loaded() {
@@ -22,13 +29,15 @@ impl Router {
             return Err(Error::invalid(format!("replica_number must not be negative, got {replicas}")));
         }
         let replicas = replicas.max(1) as u32;
-        self.change(Command::Load { database: database.to_owned(), collection, partitions, replicas }).await?;
+        self.change(Command::Load { database: database.to_owned(), collection, partitions, replicas })
+            .await?;
         Ok(ok())
     }
 
     pub async fn load_collection(&self, db: &str, request: LoadCollectionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db);
-        self.load(database, request.collection_name, Vec::new(), request.replica_number, request.refresh).await
+        self.load(database, request.collection_name, Vec::new(), request.replica_number, request.refresh)
+            .await
     }
 
     pub async fn load_partitions(&self, db: &str, request: LoadPartitionsRequest) -> Result<Status> {
@@ -36,12 +45,24 @@ impl Router {
             return Err(Error::invalid("partition names is empty"));
         }
         let database = database_name(&request.db_name, db);
-        self.load(database, request.collection_name, request.partition_names, request.replica_number, request.refresh).await
+        self.load(
+            database,
+            request.collection_name,
+            request.partition_names,
+            request.replica_number,
+            request.refresh,
+        )
+        .await
     }
 
     pub async fn release_collection(&self, db: &str, request: ReleaseCollectionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::Release { database, collection: request.collection_name, partitions: Vec::new() }).await?;
+        self.change(Command::Release {
+            database,
+            collection: request.collection_name,
+            partitions: Vec::new(),
+        })
+        .await?;
         Ok(ok())
     }
 
@@ -50,12 +71,24 @@ impl Router {
             return Err(Error::invalid("partition names is empty"));
         }
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::Release { database, collection: request.collection_name, partitions: request.partition_names }).await?;
+        self.change(Command::Release {
+            database,
+            collection: request.collection_name,
+            partitions: request.partition_names,
+        })
+        .await?;
         Ok(ok())
     }
 
     pub async fn load_state(&self, db: &str, request: GetLoadStateRequest) -> Result<GetLoadStateResponse> {
-        let state = match self.is_loaded(database_name(&request.db_name, db), &request.collection_name, &request.partition_names).await {
+        let state = match self
+            .is_loaded(
+                database_name(&request.db_name, db),
+                &request.collection_name,
+                &request.partition_names,
+            )
+            .await
+        {
             Ok(true) => LoadState::Loaded,
             Ok(false) => LoadState::NotLoad,
             Err(e) if matches!(e.code, Code::COLLECTION_NOT_FOUND) => LoadState::NotExist,
@@ -64,10 +97,18 @@ impl Router {
         Ok(GetLoadStateResponse { status: Some(ok()), state: state.into() })
     }
 
-    pub async fn loading_progress(&self, db: &str, request: GetLoadingProgressRequest) -> Result<GetLoadingProgressResponse> {
+    pub async fn loading_progress(
+        &self,
+        db: &str,
+        request: GetLoadingProgressRequest,
+    ) -> Result<GetLoadingProgressResponse> {
         let names = &request.partition_names;
         if self.is_loaded(database_name(&request.db_name, db), &request.collection_name, names).await? {
-            return Ok(GetLoadingProgressResponse { status: Some(ok()), progress: 100, refresh_progress: 100 });
+            return Ok(GetLoadingProgressResponse {
+                status: Some(ok()),
+                progress: 100,
+                refresh_progress: 100,
+            });
         }
         Err(match names.first() {
             Some(name) => Error::partition_not_loaded(name),
@@ -81,7 +122,8 @@ impl Router {
         let mut loaded = named.collection.load.is_loaded();
         for name in partitions {
             let partition = named.snapshot.partition_named(named.collection.id, name);
-            loaded &= named.collection.load.has(partition.ok_or_else(|| Error::partition_not_found(name))?.id);
+            loaded &=
+                named.collection.load.has(partition.ok_or_else(|| Error::partition_not_found(name))?.id);
         }
         Ok(loaded)
     }

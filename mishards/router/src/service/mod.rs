@@ -59,7 +59,15 @@ impl Router {
     pub fn new(parts: RouterParts) -> Arc<Router> {
         let RouterParts { options, topology, catalog, clock, metrics } = parts;
         let next_identifier = AtomicI64::new((clock.unix_ms() << 18) as i64);
-        Arc::new(Router { options, topology, catalog, clock, metrics, read_points: ReadPoints::default(), next_identifier })
+        Arc::new(Router {
+            options,
+            topology,
+            catalog,
+            clock,
+            metrics,
+            read_points: ReadPoints::default(),
+            next_identifier,
+        })
     }
 
     /// Whether requests can be answered now.
@@ -73,11 +81,14 @@ impl Router {
 
     /// Runs a catalog command at the writable node and waits until this router sees its effect.
     async fn change(&self, command: Command) -> Result<()> {
-        let command = serde_json::to_vec(&command).map_err(|e| Error::internal(format!("cannot encode the command: {e}")))?;
+        let command = serde_json::to_vec(&command)
+            .map_err(|e| Error::internal(format!("cannot encode the command: {e}")))?;
         let writer = self.topology.writer()?;
         let done = writer.client.change(ChangeRequest { command }).await.map_err(Error::from)?;
         let version = done.version.unwrap_or_default();
-        self.catalog.wait_for(Version { commit_seq: version.commit_seq, commit_id: version.commit_id }).await?;
+        self.catalog
+            .wait_for(Version { commit_seq: version.commit_seq, commit_id: version.commit_id })
+            .await?;
         Ok(())
     }
 }

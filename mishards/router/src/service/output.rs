@@ -57,7 +57,10 @@ impl Output {
         out.names = out.fields.iter().map(|f| f.name.clone()).collect();
         if let Some(field) = schema.dynamic().filter(|_| all_dynamic || !keys.is_empty()) {
             out.names.extend(if all_dynamic { vec![DYNAMIC_FIELD.to_owned()] } else { keys.clone() });
-            out.dynamic = Some(DynamicOutput { field: field.clone(), keys: if all_dynamic { Vec::new() } else { keys } });
+            out.dynamic = Some(DynamicOutput {
+                field: field.clone(),
+                keys: if all_dynamic { Vec::new() } else { keys },
+            });
         }
         Ok(out)
     }
@@ -71,7 +74,8 @@ impl Output {
     }
 
     fn empty_columns(&self) -> Vec<FieldData> {
-        let mut columns: Vec<FieldData> = self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(empty_column).collect();
+        let mut columns: Vec<FieldData> =
+            self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(empty_column).collect();
         self.finish(&mut columns);
         columns
     }
@@ -94,7 +98,9 @@ fn dynamic_key(schema: &Schema, name: &str) -> Result<String> {
     match mishards_expr::parse_path(name, schema) {
         Ok(Operand::Json { path, .. }) => match path.as_slice() {
             [Step::Key(key)] => Ok(key.clone()),
-            _ => Err(Error::invalid(format!("output field {name} is a path deeper than one key, which is not supported"))),
+            _ => Err(Error::invalid(format!(
+                "output field {name} is a path deeper than one key, which is not supported"
+            ))),
         },
         _ => Err(missing()),
     }
@@ -102,7 +108,12 @@ fn dynamic_key(schema: &Schema, name: &str) -> Result<String> {
 
 impl Router {
     /// The output columns of rows, aligned with them.
-    pub(super) async fn fetch(&self, plan: &ReadPlan, output: &Output, rows: &[Row]) -> Result<Vec<FieldData>, Failure> {
+    pub(super) async fn fetch(
+        &self,
+        plan: &ReadPlan,
+        output: &Output,
+        rows: &[Row],
+    ) -> Result<Vec<FieldData>, Failure> {
         if output.is_empty() {
             return Ok(Vec::new());
         }
@@ -114,7 +125,11 @@ impl Router {
         let mut unfiltered = plan.scope.clone();
         unfiltered.filter.clear();
         unfiltered.templates.clear();
-        let plan = ReadPlan { collection: Arc::clone(&plan.collection), segments: segments.clone(), scope: unfiltered };
+        let plan = ReadPlan {
+            collection: Arc::clone(&plan.collection),
+            segments: segments.clone(),
+            scope: unfiltered,
+        };
         let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));
         let parts = self
             .scatter()
@@ -123,7 +138,8 @@ impl Router {
                 Box::pin(async move { Ok((client.fetch(request).await?.columns, places)) })
             })
             .await?;
-        let mut columns = align(parts.into_iter().map(|p| p.answer).collect(), rows.len(), output.field_ids().len())?;
+        let mut columns =
+            align(parts.into_iter().map(|p| p.answer).collect(), rows.len(), output.field_ids().len())?;
         output.finish(&mut columns);
         Ok(columns)
     }
@@ -137,7 +153,9 @@ fn request_for(scope: Scope, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, 
         .filter_map(|json| serde_json::from_slice::<mishards_catalog::Segment>(json).ok())
         .map(|s| s.id.0)
         .collect();
-    let here = |row: &Row| if row.segment == SegmentId(0) { scope.growing } else { segments.contains(&row.segment.0) };
+    let here = |row: &Row| {
+        if row.segment == SegmentId(0) { scope.growing } else { segments.contains(&row.segment.0) }
+    };
     let places: Vec<usize> = (0..rows.len()).filter(|i| here(&rows[*i])).collect();
     let strings = rows.iter().any(|r| matches!(r.key, Key::Str(_)));
     let chosen = || places.iter().map(|i| &rows[*i]);
@@ -153,7 +171,11 @@ fn request_for(scope: Scope, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, 
 }
 
 /// Puts the columns of several parts together in the order of the answer.
-fn align(parts: Vec<(Vec<FieldData>, Vec<usize>)>, rows: usize, fields: usize) -> Result<Vec<FieldData>, Failure> {
+fn align(
+    parts: Vec<(Vec<FieldData>, Vec<usize>)>,
+    rows: usize,
+    fields: usize,
+) -> Result<Vec<FieldData>, Failure> {
     let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
     let mut from = vec![None; rows];
     let mut base = 0;
@@ -171,7 +193,11 @@ fn align(parts: Vec<(Vec<FieldData>, Vec<usize>)>, rows: usize, fields: usize) -
             for piece in pieces {
                 append(&mut joined, piece.ok_or_else(broken)?);
             }
-            Ok(if parts.len() == 1 && order.windows(2).all(|w| w[0] < w[1]) { joined } else { take_rows(&joined, &order) })
+            Ok(if parts.len() == 1 && order.windows(2).all(|w| w[0] < w[1]) {
+                joined
+            } else {
+                take_rows(&joined, &order)
+            })
         })
         .collect()
 }
@@ -206,18 +232,39 @@ fn append(to: &mut FieldData, from: FieldData) {
 /// A column made from group keys, as JSON texts.
 pub fn group_column(field: Option<&Field>, name: &str, groups: &[Option<String>]) -> FieldData {
     use mishards_proto::schema::{BoolArray, IntArray, LongArray, ScalarField, StringArray};
-    let parsed: Vec<serde_json::Value> =
-        groups.iter().map(|g| g.as_deref().and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default()).collect();
+    let parsed: Vec<serde_json::Value> = groups
+        .iter()
+        .map(|g| g.as_deref().and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default())
+        .collect();
     let valid = parsed.iter().map(|v| !v.is_null()).collect();
     let (data_type, data) = match field.map(|f| f.data_type) {
-        Some(DataType::Bool) => (DataType::Bool, scalar_field::Data::BoolData(BoolArray { data: parsed.iter().map(|v| v == &serde_json::Value::Bool(true)).collect() })),
-        Some(t @ (DataType::Int8 | DataType::Int16 | DataType::Int32)) => {
-            (t, scalar_field::Data::IntData(IntArray { data: parsed.iter().map(|v| v.as_i64().unwrap_or(0) as i32).collect() }))
-        }
-        Some(DataType::Int64) => (DataType::Int64, scalar_field::Data::LongData(LongArray { data: parsed.iter().map(|v| v.as_i64().unwrap_or(0)).collect() })),
+        Some(DataType::Bool) => (
+            DataType::Bool,
+            scalar_field::Data::BoolData(BoolArray {
+                data: parsed.iter().map(|v| v == &serde_json::Value::Bool(true)).collect(),
+            }),
+        ),
+        Some(t @ (DataType::Int8 | DataType::Int16 | DataType::Int32)) => (
+            t,
+            scalar_field::Data::IntData(IntArray {
+                data: parsed.iter().map(|v| v.as_i64().unwrap_or(0) as i32).collect(),
+            }),
+        ),
+        Some(DataType::Int64) => (
+            DataType::Int64,
+            scalar_field::Data::LongData(LongArray {
+                data: parsed.iter().map(|v| v.as_i64().unwrap_or(0)).collect(),
+            }),
+        ),
         _ => {
-            let text = |v: &serde_json::Value| v.as_str().map_or_else(|| if v.is_null() { String::new() } else { v.to_string() }, str::to_owned);
-            (DataType::VarChar, scalar_field::Data::StringData(StringArray { data: parsed.iter().map(text).collect() }))
+            let text = |v: &serde_json::Value| {
+                v.as_str()
+                    .map_or_else(|| if v.is_null() { String::new() } else { v.to_string() }, str::to_owned)
+            };
+            (
+                DataType::VarChar,
+                scalar_field::Data::StringData(StringArray { data: parsed.iter().map(text).collect() }),
+            )
         }
     };
     FieldData {

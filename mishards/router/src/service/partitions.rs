@@ -12,13 +12,23 @@ use mishards_types::{CollectionId, Error, Result};
 impl Router {
     pub async fn create_partition(&self, db: &str, request: CreatePartitionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::CreatePartition { database, collection: request.collection_name, name: request.partition_name }).await?;
+        self.change(Command::CreatePartition {
+            database,
+            collection: request.collection_name,
+            name: request.partition_name,
+        })
+        .await?;
         Ok(ok())
     }
 
     pub async fn drop_partition(&self, db: &str, request: DropPartitionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
-        self.change(Command::DropPartition { database, collection: request.collection_name, name: request.partition_name }).await?;
+        self.change(Command::DropPartition {
+            database,
+            collection: request.collection_name,
+            name: request.partition_name,
+        })
+        .await?;
         Ok(ok())
     }
 
@@ -28,12 +38,19 @@ impl Router {
         Ok(BoolResponse { status: Some(ok()), value })
     }
 
-    pub async fn show_partitions(&self, db: &str, request: ShowPartitionsRequest) -> Result<ShowPartitionsResponse> {
+    pub async fn show_partitions(
+        &self,
+        db: &str,
+        request: ShowPartitionsRequest,
+    ) -> Result<ShowPartitionsResponse> {
         let database = database_name(&request.db_name, db);
         let named = if request.collection_name.is_empty() {
             let snapshot = self.catalog.get()?;
             let collection = snapshot.collection(CollectionId(request.collection_id)).cloned();
-            let name = collection.ok_or_else(|| Error::collection_not_found(database, request.collection_id))?.name.clone();
+            let name = collection
+                .ok_or_else(|| Error::collection_not_found(database, request.collection_id))?
+                .name
+                .clone();
             self.collection(database, &name).await?
         } else {
             self.collection(database, &request.collection_name).await?
@@ -60,7 +77,11 @@ impl Router {
         Ok(answer)
     }
 
-    pub async fn partition_statistics(&self, db: &str, request: GetPartitionStatisticsRequest) -> Result<GetPartitionStatisticsResponse> {
+    pub async fn partition_statistics(
+        &self,
+        db: &str,
+        request: GetPartitionStatisticsRequest,
+    ) -> Result<GetPartitionStatisticsResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let partition = named.snapshot.partition_named(named.collection.id, &request.partition_name);
         let partition = partition.ok_or_else(|| Error::partition_not_found(&request.partition_name))?.id;

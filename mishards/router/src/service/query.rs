@@ -10,7 +10,9 @@ use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
 use crate::wire::{Params, templates_from_wire};
 use mishards_proto::milvus::{QueryRequest, QueryResults};
 use mishards_proto::node::QueryRequest as NodeQuery;
-use mishards_proto::schema::{DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field};
+use mishards_proto::schema::{
+    DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field,
+};
 use mishards_types::{Error, Result, limits};
 
 const COUNT: &str = "count(*)";
@@ -36,14 +38,19 @@ impl Router {
         } else if request.expr.trim().is_empty() && job.limit.is_none() {
             return Err(Error::invalid("empty expression should be used with limit"));
         }
-        let output = if counting { Output::default() } else { Output::parse(&named.collection.schema, &request.output_fields, true)? };
+        let output = if counting {
+            Output::default()
+        } else {
+            Output::parse(&named.collection.schema, &request.output_fields, true)?
+        };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
         for _ in 0..PLANS {
             let named = self.collection(database, &request.collection_name).await?;
             let (point, named) = self.read_point(named, &request.collection_name, job.consistency).await?;
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
             let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            let answer = if counting { self.count(&plan).await } else { self.rows(&plan, &job, &output).await };
+            let answer =
+                if counting { self.count(&plan).await } else { self.rows(&plan, &job, &output).await };
             match answer {
                 Ok(fields_data) => {
                     return Ok(QueryResults {
@@ -52,7 +59,11 @@ impl Router {
                         collection_name: request.collection_name,
                         output_fields: if counting { vec![COUNT.to_owned()] } else { output.names },
                         session_ts: if job.iterator { point.timestamp.0 } else { 0 },
-                        primary_field_name: named.collection.schema.primary().map_or_else(String::new, |f| f.name.clone()),
+                        primary_field_name: named
+                            .collection
+                            .schema
+                            .primary()
+                            .map_or_else(String::new, |f| f.name.clone()),
                         ..Default::default()
                     });
                 }
@@ -63,7 +74,12 @@ impl Router {
         Err(last.error)
     }
 
-    async fn rows(&self, plan: &ReadPlan, job: &QueryJob, output: &Output) -> Result<Vec<FieldData>, Failure> {
+    async fn rows(
+        &self,
+        plan: &ReadPlan,
+        job: &QueryJob,
+        output: &Output,
+    ) -> Result<Vec<FieldData>, Failure> {
         let wanted = job.limit.map_or(u64::MAX >> 1, |limit| (limit + job.offset) as u64);
         let rows = self.query_rows(plan, wanted).await?;
         let rows = page(rows, job.offset, job.limit.unwrap_or(usize::MAX));
@@ -75,10 +91,13 @@ impl Router {
         let parts = self
             .scatter()
             .run(plan, &plan.segments, true, &move |client, scope| {
-                Box::pin(async move { client.query(NodeQuery { scope: Some(scope), limit, count: false }).await })
+                Box::pin(
+                    async move { client.query(NodeQuery { scope: Some(scope), limit, count: false }).await },
+                )
             })
             .await?;
-        let lists = parts.into_iter().map(|p| decode(p.answer).map(|lists| lists.into_iter().flatten().collect()));
+        let lists =
+            parts.into_iter().map(|p| decode(p.answer).map(|lists| lists.into_iter().flatten().collect()));
         let broken = || Failure::new(Kind::Refused, Error::internal("a node's rows do not fit together"));
         Ok(page(merge(lists.collect::<Option<_>>().ok_or_else(broken)?), 0, limit as usize))
     }
@@ -87,7 +106,9 @@ impl Router {
         let parts = self
             .scatter()
             .run(plan, &plan.segments, true, &|client, scope| {
-                Box::pin(async move { client.query(NodeQuery { scope: Some(scope), limit: 0, count: true }).await })
+                Box::pin(async move {
+                    client.query(NodeQuery { scope: Some(scope), limit: 0, count: true }).await
+                })
             })
             .await?;
         let total: u64 = parts.iter().map(|p| p.answer.count).sum();
@@ -110,14 +131,18 @@ impl QueryJob {
         let iterator = params.flag("iterator");
         for (name, value) in [("limit", limit), ("offset", offset)] {
             if value.is_some_and(|v| v < 0) {
-                return Err(Error::invalid(format!("{name} [{}] is invalid, should be greater than or equal to 0", value.unwrap_or(0))));
+                return Err(Error::invalid(format!(
+                    "{name} [{}] is invalid, should be greater than or equal to 0",
+                    value.unwrap_or(0)
+                )));
             }
         }
         let limit = limit.filter(|l| *l > 0 || !iterator);
         let total = limit.unwrap_or(0) + offset.unwrap_or(0);
         if !iterator && total > limits::TOP_K {
             return Err(Error::invalid(format!(
-                "invalid max query result window, (offset+limit) should be in range [1, {}], but got {total}", limits::TOP_K
+                "invalid max query result window, (offset+limit) should be in range [1, {}], but got {total}",
+                limits::TOP_K
             )));
         }
         check_collection_id(&params, named)?;
@@ -126,7 +151,10 @@ impl QueryJob {
                 return Err(Error::invalid(format!("{unsupported} of query is not supported")));
             }
         }
-        let filter = Filter { text: request.expr.clone(), values: templates_from_wire(request.expr_template_values.clone())? };
+        let filter = Filter {
+            text: request.expr.clone(),
+            values: templates_from_wire(request.expr_template_values.clone())?,
+        };
         check_filter(named, &filter)?;
         Ok(QueryJob {
             filter,
@@ -156,7 +184,9 @@ pub fn check_filter(named: &Named, filter: &Filter) -> Result<()> {
 pub fn check_collection_id(params: &Params, named: &Named) -> Result<()> {
     match params.integer("collection_id")? {
         Some(id) if id != named.collection.id.0 => Err(Error::mismatch(
-            "alter collection during an iteration: collection id does not match", named.collection.id, id,
+            "alter collection during an iteration: collection id does not match",
+            named.collection.id,
+            id,
         )),
         _ => Ok(()),
     }

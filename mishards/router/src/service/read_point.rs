@@ -43,7 +43,12 @@ pub struct ReadPoints {
 
 impl Router {
     /// The read point of a request, and the collection at a V that has every schema change before it.
-    pub(super) async fn read_point(&self, named: Named, name: &str, asked: Consistency) -> Result<(ReadPoint, Named)> {
+    pub(super) async fn read_point(
+        &self,
+        named: Named,
+        name: &str,
+        asked: Consistency,
+    ) -> Result<(ReadPoint, Named)> {
         let level = match asked {
             Consistency { use_default: true, .. } => named.collection.consistency,
             // Clients from before the levels said them in the timestamp alone.
@@ -62,7 +67,9 @@ impl Router {
         let answer = match answer {
             Ok(answer) => answer,
             // Without the writer an eventual read takes what there is.
-            Err(_) if level >= 3 && !asked.exactly => return Ok((self.last_point(named.collection.id), named)),
+            Err(_) if level >= 3 && !asked.exactly => {
+                return Ok((self.last_point(named.collection.id), named));
+            }
             Err(error) => return Err(error),
         };
         let v = answer.version.unwrap_or_default();
@@ -75,7 +82,10 @@ impl Router {
         self.remember(CollectionId(answer.collection_id), Known { point, sent });
         if asked.exactly && wanted != Timestamp::ZERO {
             if wanted > point.timestamp {
-                return Err(Error::new(mishards_types::Code(11), "the guarantee timestamp is in the future: time tick long delay"));
+                return Err(Error::new(
+                    mishards_types::Code(11),
+                    "the guarantee timestamp is in the future: time tick long delay",
+                ));
             }
             point.timestamp = wanted;
         }
@@ -110,7 +120,8 @@ impl Router {
     async fn ask_writer(&self, database: &str, collection: &str) -> Result<ReadPointResponse> {
         let mut last = Error::unavailable("no writable node answers");
         for _ in 0..TRIES {
-            let request = ReadPointRequest { database: database.to_owned(), collection: collection.to_owned() };
+            let request =
+                ReadPointRequest { database: database.to_owned(), collection: collection.to_owned() };
             match self.topology.writer() {
                 Ok(writer) => match writer.client.read_point(request).await {
                     Ok(answer) => return Ok(answer),

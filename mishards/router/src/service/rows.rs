@@ -24,9 +24,11 @@ impl Router {
         for _ in 0..TRIES {
             let named = self.collection(database, &request.collection_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
-            let checked = check_rows(&named.collection.schema, rows.clone(), request.num_rows as usize, false)?;
+            let checked =
+                check_rows(&named.collection.schema, rows.clone(), request.num_rows as usize, false)?;
             let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
-            let write = WriteRequest { inserts: inserts.parts, ..write_for(&named, &request.collection_name) };
+            let write =
+                WriteRequest { inserts: inserts.parts, ..write_for(&named, &request.collection_name) };
             match self.write(write).await? {
                 None => continue,
                 Some(done) => {
@@ -40,14 +42,18 @@ impl Router {
 
     pub async fn upsert(&self, db: &str, request: UpsertRequest) -> Result<MutationResult> {
         if request.partial_update || !request.field_ops.is_empty() {
-            return Err(Error::new(Code(10), "partial update is not supported: send whole rows: service unimplemented"));
+            return Err(Error::new(
+                Code(10),
+                "partial update is not supported: send whole rows: service unimplemented",
+            ));
         }
         let database = database_name(&request.db_name, db);
         for _ in 0..TRIES {
             let named = self.collection(database, &request.collection_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
             let schema = &named.collection.schema;
-            let mut checked = check_rows(schema, request.fields_data.clone(), request.num_rows as usize, true)?;
+            let mut checked =
+                check_rows(schema, request.fields_data.clone(), request.num_rows as usize, true)?;
             let keys = checked.keys.clone().unwrap_or_default();
             if keys.iter().collect::<HashSet<_>>().len() != keys.len() {
                 return Err(Error::invalid("duplicate primary keys are not allowed in the same batch"));
@@ -60,9 +66,15 @@ impl Router {
             let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
             let deletes = Some(ids_of(keys, strings));
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
-            let write = WriteRequest { inserts: inserts.parts, deletes, delete_partition, ..write_for(&named, &request.collection_name) };
+            let write = WriteRequest {
+                inserts: inserts.parts,
+                deletes,
+                delete_partition,
+                ..write_for(&named, &request.collection_name)
+            };
             if let Some(done) = self.write(write).await? {
-                let counts = |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
+                let counts =
+                    |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
                 return Ok(mutation(&named, inserts.order, checked.len, done, counts));
             }
         }
@@ -74,13 +86,23 @@ impl Router {
         let values = templates_from_wire(request.expr_template_values)?;
         for _ in 0..TRIES {
             let named = self.collection(&database, &request.collection_name).await?;
-            let plan_failed = |e| Error::invalid(format!("failed to create delete plan: cannot parse expression: {}, error: {e}", request.expr));
+            let plan_failed = |e| {
+                Error::invalid(format!(
+                    "failed to create delete plan: cannot parse expression: {}, error: {e}",
+                    request.expr
+                ))
+            };
             if request.expr.trim().is_empty() {
-                return Err(Error::invalid("failed to create delete plan: delete plan can't be empty or always true : expr cannot be empty"));
+                return Err(Error::invalid(
+                    "failed to create delete plan: delete plan can't be empty or always true : expr cannot be empty",
+                ));
             }
-            let predicate = mishards_expr::compile(&request.expr, &values, &named.collection.schema).map_err(plan_failed)?;
+            let predicate = mishards_expr::compile(&request.expr, &values, &named.collection.schema)
+                .map_err(plan_failed)?;
             if predicate.is_all() {
-                return Err(Error::invalid("failed to create delete plan: delete plan can't be empty or always true"));
+                return Err(Error::invalid(
+                    "failed to create delete plan: delete plan can't be empty or always true",
+                ));
             }
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
             let write = write_for(&named, &request.collection_name);
@@ -88,7 +110,9 @@ impl Router {
                 Some(keys) => (keys, 0, write),
                 None => {
                     let filter = Filter { text: request.expr.clone(), values: values.clone() };
-                    let (keys, at) = self.matching_keys(&request.collection_name, named, &request.partition_name, filter).await?;
+                    let (keys, at) = self
+                        .matching_keys(&request.collection_name, named, &request.partition_name, filter)
+                        .await?;
                     (keys, at, write)
                 }
             };
@@ -97,7 +121,12 @@ impl Router {
             let deletes = Some(ids_of(keys, strings));
             if count == 0 {
                 let timestamp = mishards_types::Timestamp::from_unix_ms(self.clock.unix_ms()).0;
-                return Ok(MutationResult { status: Some(ok()), acknowledged: true, timestamp, ..Default::default() });
+                return Ok(MutationResult {
+                    status: Some(ok()),
+                    acknowledged: true,
+                    timestamp,
+                    ..Default::default()
+                });
             }
             let write = WriteRequest { deletes, delete_partition, resolved_at, ..write };
             if let Some(done) = self.write(write).await? {
@@ -126,7 +155,10 @@ impl Router {
                 self.topology.suspect(&writer.name);
                 Err(match failure.kind {
                     // It may have been logged: sending it again could double it, so the client must decide.
-                    Kind::Transport => Error::new(Code::UNEXPECTED, format!("the write may or may not have been stored: {}", failure.error)),
+                    Kind::Transport => Error::new(
+                        Code::UNEXPECTED,
+                        format!("the write may or may not have been stored: {}", failure.error),
+                    ),
                     _ => failure.error,
                 })
             }
@@ -134,7 +166,13 @@ impl Router {
     }
 
     /// The keys that a filter matches now, and when now is.
-    async fn matching_keys(&self, name: &str, named: Named, partition: &str, filter: Filter) -> Result<(Vec<Key>, u64)> {
+    async fn matching_keys(
+        &self,
+        name: &str,
+        named: Named,
+        partition: &str,
+        filter: Filter,
+    ) -> Result<(Vec<Key>, u64)> {
         let strong = Consistency { level: 0, use_default: false, guarantee: 0, exactly: false };
         let (point, named) = self.read_point(named, name, strong).await?;
         let names: Vec<String> = if partition.is_empty() { Vec::new() } else { vec![partition.to_owned()] };
@@ -159,7 +197,10 @@ fn check_schema_timestamp(collection: &Collection, given: u64) -> Result<()> {
     if given == 0 || given == collection.updated_at.0 {
         return Ok(());
     }
-    let text = format!("collection {} was changed at {}, the client knows {given}: collection schema mismatch", collection.name, collection.updated_at);
+    let text = format!(
+        "collection {} was changed at {}, the client knows {given}: collection schema mismatch",
+        collection.name, collection.updated_at
+    );
     Err(Error::new(Code::SCHEMA_MISMATCH, text))
 }
 
@@ -169,7 +210,9 @@ fn scope_of_deletes(named: &Named, partition: &str) -> Result<i64> {
         return Ok(0);
     }
     if named.collection.key_partitions > 0 {
-        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+        return Err(Error::invalid(
+            "not support manually specifying the partition names if partition key mode is used",
+        ));
     }
     let found = named.snapshot.partition_named(named.collection.id, partition);
     found.map(|p| p.id.0).ok_or_else(|| Error::partition_not_found(partition))
@@ -185,7 +228,9 @@ fn listed_keys(collection: &Collection, predicate: &Predicate) -> Option<Vec<Key
         _ => None,
     };
     match predicate {
-        Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) if is_key(operand) => Some(vec![key(value)?]),
+        Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) if is_key(operand) => {
+            Some(vec![key(value)?])
+        }
         Predicate::In(operand, values) if is_key(operand) => values.iter().map(key).collect(),
         _ => None,
     }
@@ -201,12 +246,16 @@ struct Split {
 fn split(snapshot: &Snapshot, collection: &Collection, partition: &str, rows: &Rows) -> Result<Split> {
     let Some(key_field) = collection.schema.partition_key() else {
         let name = if partition.is_empty() { DEFAULT_PARTITION } else { partition };
-        let found = snapshot.partition_named(collection.id, name).ok_or_else(|| Error::partition_not_found(name))?;
-        let part = PartitionRows { partition_id: found.id.0, rows: rows.len as u32, columns: rows.columns.clone() };
+        let found =
+            snapshot.partition_named(collection.id, name).ok_or_else(|| Error::partition_not_found(name))?;
+        let part =
+            PartitionRows { partition_id: found.id.0, rows: rows.len as u32, columns: rows.columns.clone() };
         return Ok(Split { parts: vec![part], order: (0..rows.len).collect() });
     };
     if !partition.is_empty() {
-        return Err(Error::invalid("not support manually specifying the partition names if partition key mode is used"));
+        return Err(Error::invalid(
+            "not support manually specifying the partition names if partition key mode is used",
+        ));
     }
     let partitions: Vec<i64> = snapshot.partitions_of(collection.id).map(|p| p.id.0).collect();
     let column = rows.columns.iter().find(|c| c.field_id == key_field.id.0);
@@ -217,7 +266,8 @@ fn split(snapshot: &Snapshot, collection: &Collection, partition: &str, rows: &R
     }
     let mut out = Split { parts: Vec::new(), order: Vec::new() };
     for (slot, chosen) in by_slot {
-        let partition_id = *partitions.get(slot).ok_or_else(|| Error::internal("a partition key has no partition"))?;
+        let partition_id =
+            *partitions.get(slot).ok_or_else(|| Error::internal("a partition key has no partition"))?;
         let columns = rows.columns.iter().map(|c| take_rows(c, &chosen)).collect();
         out.parts.push(PartitionRows { partition_id, rows: chosen.len() as u32, columns });
         out.order.extend(chosen);

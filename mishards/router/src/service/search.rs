@@ -4,7 +4,7 @@ use super::Router;
 use super::names::database_name;
 use super::output::{Output, group_column};
 use super::read_point::Consistency;
-use super::search_request::SearchJob;
+use super::search_request::{Group, SearchJob};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
 use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
@@ -27,10 +27,15 @@ impl Router {
         }
         let placeholder = match &request.search_input {
             Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
-            Some(SearchInput::Ids(_)) => return Err(Error::invalid("search by primary keys is not supported")),
+            Some(SearchInput::Ids(_)) => {
+                return Err(Error::invalid("search by primary keys is not supported"));
+            }
             None => &[],
         };
-        let filter = Filter { text: request.dsl.clone(), values: templates_from_wire(request.expr_template_values.clone())? };
+        let filter = Filter {
+            text: request.dsl.clone(),
+            values: templates_from_wire(request.expr_template_values.clone())?,
+        };
         let job = SearchJob::parse(&named, &request.search_params, placeholder, filter)?;
         let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
         let consistency = Consistency {
@@ -46,7 +51,16 @@ impl Router {
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
             let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
             match self.search_and_fetch(&plan, &job, &output).await {
-                Ok(results) => return Ok(answer(&named.collection, &request.collection_name, &job, results, output, point.timestamp)),
+                Ok(results) => {
+                    return Ok(answer(
+                        &named.collection,
+                        &request.collection_name,
+                        &job,
+                        results,
+                        output,
+                        point.timestamp,
+                    ));
+                }
                 Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
                 Err(failure) => return Err(failure.error),
             }
@@ -54,7 +68,12 @@ impl Router {
         Err(last.error)
     }
 
-    async fn search_and_fetch(&self, plan: &ReadPlan, job: &SearchJob, output: &Output) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
+    async fn search_and_fetch(
+        &self,
+        plan: &ReadPlan,
+        job: &SearchJob,
+        output: &Output,
+    ) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
         let lists = self.search_rows(plan, job).await?;
         let flat: Vec<Row> = lists.iter().flatten().cloned().collect();
         let columns = self.fetch(plan, output, &flat).await?;
@@ -62,13 +81,23 @@ impl Router {
     }
 
     /// The final rows of each query.
-    pub(super) async fn search_rows(&self, plan: &ReadPlan, job: &SearchJob) -> Result<Vec<Vec<Row>>, Failure> {
+    pub(super) async fn search_rows(
+        &self,
+        plan: &ReadPlan,
+        job: &SearchJob,
+    ) -> Result<Vec<Vec<Row>>, Failure> {
         let request = node_request(job);
-        if job.group.as_ref().is_none_or(|g| g.size == 1) {
+        let Some(group) = job.group.clone().filter(|g| g.size > 1) else {
             return self.scatter_search(plan, job, request).await;
-        }
+        };
         // First which groups, by their best rows; then the best rows of just these, on every node.
-        let best = self.scatter_search(plan, job, NodeSearch { group_size: 1, ..request.clone() }).await?;
+        let first = SearchJob {
+            group: Some(Group { size: 1, strict: false, ..group }),
+            limit: job.limit + job.offset,
+            offset: 0,
+            ..job.clone()
+        };
+        let best = self.scatter_search(plan, &first, node_request(&first)).await?;
         let mut group_keys: Vec<String> = best.into_iter().flatten().filter_map(|row| row.group).collect();
         group_keys.sort_unstable();
         group_keys.dedup();
@@ -79,7 +108,12 @@ impl Router {
         self.scatter_search(plan, job, NodeSearch { group_keys, k, ..request }).await
     }
 
-    async fn scatter_search(&self, plan: &ReadPlan, job: &SearchJob, request: NodeSearch) -> Result<Vec<Vec<Row>>, Failure> {
+    async fn scatter_search(
+        &self,
+        plan: &ReadPlan,
+        job: &SearchJob,
+        request: NodeSearch,
+    ) -> Result<Vec<Vec<Row>>, Failure> {
         let parts = self
             .scatter()
             .run(plan, &plan.segments, true, &move |client, scope| {
@@ -159,7 +193,11 @@ fn answer(
     });
     let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
         token: if page.token.is_empty() { format!("{:x}", timestamp.0) } else { page.token.clone() },
-        last_bound: scores.last().copied().or(page.last_bound).unwrap_or(if job.metric == Metric::L2 { f32::MAX } else { -f32::MAX }),
+        last_bound: scores.last().copied().or(page.last_bound).unwrap_or(if job.metric == Metric::L2 {
+            f32::MAX
+        } else {
+            -f32::MAX
+        }),
     });
     let mut data = result_data(collection, lists, scores, job.limit);
     data.fields_data = columns;
@@ -176,7 +214,12 @@ fn answer(
 }
 
 /// Ids and scores of the lists, one after the other.
-pub fn result_data(collection: &Collection, lists: Vec<Vec<Row>>, scores: Vec<f32>, limit: usize) -> SearchResultData {
+pub fn result_data(
+    collection: &Collection,
+    lists: Vec<Vec<Row>>,
+    scores: Vec<f32>,
+    limit: usize,
+) -> SearchResultData {
     let primary = collection.schema.primary();
     let strings = primary.is_some_and(|f| f.data_type == DataType::VarChar);
     let keys: Vec<Key> = lists.iter().flatten().map(|r| r.key.clone()).collect();

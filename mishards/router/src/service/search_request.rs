@@ -51,7 +51,12 @@ pub struct IteratorPage {
 
 impl SearchJob {
     /// Reads a request's parameters.
-    pub fn parse(named: &Named, pairs: &[KeyValuePair], placeholder: &[u8], filter: Filter) -> Result<SearchJob> {
+    pub fn parse(
+        named: &Named,
+        pairs: &[KeyValuePair],
+        placeholder: &[u8],
+        filter: Filter,
+    ) -> Result<SearchJob> {
         let params = Params::new(pairs)?;
         check_collection_id(&params, named)?;
         check_filter(named, &filter)?;
@@ -66,7 +71,9 @@ impl SearchJob {
         let (radius, range_filter) = range(&params, metric)?;
         let is_iterator = params.flag("iterator");
         if group.is_some() && (is_iterator || radius.is_some()) {
-            return Err(Error::invalid("not allowed to do range-search or search-iterator when doing search-group-by"));
+            return Err(Error::invalid(
+                "not allowed to do range-search or search-iterator when doing search-group-by",
+            ));
         }
         let ef = match params.integer("ef")? {
             Some(ef) if ef < (limit + offset) as i64 => {
@@ -77,7 +84,9 @@ impl SearchJob {
         };
         let round_decimal = params.integer("round_decimal")?.unwrap_or(-1);
         if !(-1..=6).contains(&round_decimal) {
-            return Err(Error::invalid(format!("round_decimal [{round_decimal}] is invalid, it should be -1 or an integer in range [0, 6]")));
+            return Err(Error::invalid(format!(
+                "round_decimal [{round_decimal}] is invalid, it should be -1 or an integer in range [0, 6]"
+            )));
         }
         Ok(SearchJob {
             field: field.clone(),
@@ -105,15 +114,23 @@ fn search_field<'a>(named: &'a Named, name: &str) -> Result<&'a Field> {
         let mut vectors = schema.vectors();
         return match (vectors.next(), vectors.next()) {
             (Some(only), None) => Ok(only),
-            _ => Err(Error::invalid("multiple anns_fields exist, please specify a anns_field in search_params")),
+            _ => Err(Error::invalid(
+                "multiple anns_fields exist, please specify a anns_field in search_params",
+            )),
         };
     }
     let field = schema.field(name);
-    let missing = || Error::invalid(format!("failed to create query plan: failed to get field schema by name: fieldName({name}) not found"));
+    let missing = || {
+        Error::invalid(format!(
+            "failed to create query plan: failed to get field schema by name: fieldName({name}) not found"
+        ))
+    };
     let field = field.ok_or_else(missing)?;
     match field.data_type.is_vector() {
         true => Ok(field),
-        false => Err(Error::invalid(format!("failed to create query plan: field ({name}) to search is not of vector data type"))),
+        false => Err(Error::invalid(format!(
+            "failed to create query plan: field ({name}) to search is not of vector data type"
+        ))),
     }
 }
 
@@ -134,14 +151,23 @@ fn window(params: &Params) -> Result<(usize, usize)> {
         (None, None) => return Err(Error::invalid("topk not found in search_params")),
     };
     if !(1..=limits::TOP_K).contains(&top_k) {
-        return Err(Error::invalid(format!("topk [{top_k}] is invalid, it should be in range [1, {}]", limits::TOP_K)));
+        return Err(Error::invalid(format!(
+            "topk [{top_k}] is invalid, it should be in range [1, {}]",
+            limits::TOP_K
+        )));
     }
     let offset = params.integer("offset")?.unwrap_or(0);
     if offset < 0 {
-        return Err(Error::invalid(format!("offset [{offset}] is invalid, it should be in range [0, {}]", limits::TOP_K)));
+        return Err(Error::invalid(format!(
+            "offset [{offset}] is invalid, it should be in range [0, {}]",
+            limits::TOP_K
+        )));
     }
     if top_k + offset > limits::TOP_K {
-        return Err(Error::invalid(format!("top k + offset ({top_k} + {offset}) is invalid, it should be in range [1, {}]", limits::TOP_K)));
+        return Err(Error::invalid(format!(
+            "top k + offset ({top_k} + {offset}) is invalid, it should be in range [1, {}]",
+            limits::TOP_K
+        )));
     }
     Ok((top_k as usize, offset as usize))
 }
@@ -155,7 +181,8 @@ fn range(params: &Params, metric: Metric) -> Result<(Option<f32>, Option<f32>)> 
             if nearest > farthest {
                 let wanted = if metric.larger_is_nearer() { "greater" } else { "less" };
                 return Err(Error::invalid(format!(
-                    "range_filter({inner}) must be {wanted} than or equal to radius({radius}) for metric {}", metric.name()
+                    "range_filter({inner}) must be {wanted} than or equal to radius({radius}) for metric {}",
+                    metric.name()
                 )));
             }
             Ok((Some(radius as f32), Some(inner as f32)))
@@ -176,7 +203,10 @@ fn iterator_page(params: &Params, nq: usize, offset: usize) -> Result<Option<Ite
     }
     let batch = params.integer("search_iter_batch_size")?.unwrap_or(0);
     if !(1..=limits::TOP_K).contains(&batch) {
-        return Err(Error::invalid(format!("batch size [{batch}] is invalid, it should be in range [1, {}]", limits::TOP_K)));
+        return Err(Error::invalid(format!(
+            "batch size [{batch}] is invalid, it should be in range [1, {}]",
+            limits::TOP_K
+        )));
     }
     Ok(Some(IteratorPage {
         batch: batch as usize,
@@ -191,28 +221,44 @@ fn group_by(named: &Named, params: &Params) -> Result<Option<Group>> {
         return Ok(None);
     }
     let schema = &named.collection.schema;
-    let operand = mishards_expr::parse_path(&name, schema).map_err(|_| Error::invalid(format!("groupBy field {name} not found in schema: field {name} not exist")))?;
+    let operand = mishards_expr::parse_path(&name, schema).map_err(|_| {
+        Error::invalid(format!("groupBy field {name} not found in schema: field {name} not exist"))
+    })?;
     let (field, path) = match operand {
-        Operand::Column { field, data_type } if data_type.is_float() || matches!(data_type, DataType::Array) => {
+        Operand::Column { field, data_type }
+            if data_type.is_float() || matches!(data_type, DataType::Array) =>
+        {
             let kind = data_type.name();
             let _ = field;
-            return Err(Error::invalid(format!("groupBy field {name} is of type {kind}, which is not supported")));
+            return Err(Error::invalid(format!(
+                "groupBy field {name} is of type {kind}, which is not supported"
+            )));
         }
         Operand::Column { field, .. } => (field, Vec::new()),
         Operand::Json { field, path } => {
             let json_path = params.text("json_path");
-            let mut keys: Vec<String> = path.into_iter().map(|s| match s {
-                Step::Key(key) => key,
-                Step::Index(i) => i.to_string(),
-            }).collect();
+            let mut keys: Vec<String> = path
+                .into_iter()
+                .map(|s| match s {
+                    Step::Key(key) => key,
+                    Step::Index(i) => i.to_string(),
+                })
+                .collect();
             keys.extend(json_path.split('/').filter(|p| !p.is_empty()).map(str::to_owned));
             (field, keys)
         }
-        _ => return Err(Error::invalid(format!("groupBy field {name} is not a field or a path into a JSON field"))),
+        _ => {
+            return Err(Error::invalid(format!(
+                "groupBy field {name} is not a field or a path into a JSON field"
+            )));
+        }
     };
     let size = params.integer("group_size")?.unwrap_or(1);
     if !(1..=limits::GROUP_SIZE).contains(&size) {
-        return Err(Error::invalid(format!("input group size:{size} exceeds configured max group size:{}", limits::GROUP_SIZE)));
+        return Err(Error::invalid(format!(
+            "input group size:{size} exceeds configured max group size:{}",
+            limits::GROUP_SIZE
+        )));
     }
     Ok(Some(Group { name, field, path, size: size as usize, strict: params.flag("strict_group_size") }))
 }

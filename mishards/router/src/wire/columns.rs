@@ -1,8 +1,8 @@
 //! Work on columns of the wire: taking rows, empty columns, the keys of dynamic fields.
 
 use mishards_proto::schema::{
-    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField, StringArray, VectorField,
-    field_data, scalar_field::Data, vector_field,
+    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField,
+    StringArray, VectorField, field_data, scalar_field::Data, vector_field,
 };
 use mishards_types::{DataType, Field};
 
@@ -20,7 +20,12 @@ pub fn take_rows(column: &FieldData, rows: &[usize]) -> FieldData {
         Some(field_data::Field::Vectors(v)) => Some(field_data::Field::Vectors(take_vectors(v, rows))),
         other => other.clone(),
     };
-    FieldData { field, valid_data: pick(&column.valid_data, rows), field_name: column.field_name.clone(), ..*column }
+    FieldData {
+        field,
+        valid_data: pick(&column.valid_data, rows),
+        field_name: column.field_name.clone(),
+        ..*column
+    }
 }
 
 fn take_scalars(data: &Data, rows: &[usize]) -> Data {
@@ -32,7 +37,9 @@ fn take_scalars(data: &Data, rows: &[usize]) -> Data {
         Data::DoubleData(v) => Data::DoubleData(DoubleArray { data: pick(&v.data, rows) }),
         Data::StringData(v) => Data::StringData(StringArray { data: pick(&v.data, rows) }),
         Data::JsonData(v) => Data::JsonData(JsonArray { data: pick(&v.data, rows) }),
-        Data::ArrayData(v) => Data::ArrayData(ArrayArray { data: pick(&v.data, rows), element_type: v.element_type }),
+        Data::ArrayData(v) => {
+            Data::ArrayData(ArrayArray { data: pick(&v.data, rows), element_type: v.element_type })
+        }
         other => other.clone(),
     }
 }
@@ -66,9 +73,10 @@ pub fn empty_column(field: &Field) -> FieldData {
         DataType::Double => scalar(Data::DoubleData(DoubleArray::default())),
         DataType::VarChar => scalar(Data::StringData(StringArray::default())),
         DataType::Json => scalar(Data::JsonData(JsonArray::default())),
-        DataType::Array => {
-            scalar(Data::ArrayData(ArrayArray { data: Vec::new(), element_type: field.element.map_or(0, |e| e as i32) }))
-        }
+        DataType::Array => scalar(Data::ArrayData(ArrayArray {
+            data: Vec::new(),
+            element_type: field.element.map_or(0, |e| e as i32),
+        })),
     };
     FieldData {
         r#type: field.data_type as i32,
@@ -82,7 +90,9 @@ pub fn empty_column(field: &Field) -> FieldData {
 
 /// Keeps only some keys of each row's JSON object.
 pub fn project_dynamic(mut column: FieldData, keys: &[String]) -> FieldData {
-    if let Some(field_data::Field::Scalars(ScalarField { data: Some(Data::JsonData(rows)), .. })) = &mut column.field {
+    if let Some(field_data::Field::Scalars(ScalarField { data: Some(Data::JsonData(rows)), .. })) =
+        &mut column.field
+    {
         for row in &mut rows.data {
             if let Ok(serde_json::Value::Object(mut map)) = serde_json::from_slice(row) {
                 map.retain(|key, _| keys.contains(key));

@@ -10,8 +10,11 @@ use mishards_proto::schema::CollectionSchema;
 pub fn describe_collection(snapshot: &Snapshot, collection: &Collection) -> DescribeCollectionResponse {
     let database = snapshot.database_by_id(collection.database);
     let db_name = database.map_or_else(String::new, |d| d.name.clone());
-    let properties: Vec<KeyValuePair> =
-        collection.properties.iter().map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() }).collect();
+    let properties: Vec<KeyValuePair> = collection
+        .properties
+        .iter()
+        .map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() })
+        .collect();
     let channel = |kind: &str, i: i32| format!("mishards-{kind}_{}_{i}", collection.id);
     DescribeCollectionResponse {
         status: Some(crate::error::ok()),

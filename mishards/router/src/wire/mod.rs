@@ -37,6 +37,10 @@ pub fn ids_of(keys: impl IntoIterator<Item = Key>, strings: bool) -> IDs {
             Key::Str(s) => texts.push(s.into_string()),
         }
     }
-    let id_field = if strings { IdField::StrId(StringArray { data: texts }) } else { IdField::IntId(LongArray { data: ints }) };
+    let id_field = if strings {
+        IdField::StrId(StringArray { data: texts })
+    } else {
+        IdField::IntId(LongArray { data: ints })
+    };
     IDs { id_field: Some(id_field) }
 }

@@ -16,8 +16,9 @@ impl Params {
         let mut nested = Vec::new();
         for pair in pairs {
             if pair.key == "params" && !pair.value.trim().is_empty() {
-                let parsed: Value = serde_json::from_str(&pair.value)
-                    .map_err(|e| Error::invalid(format!("params is not a JSON object: {e}: {}", pair.value)))?;
+                let parsed: Value = serde_json::from_str(&pair.value).map_err(|e| {
+                    Error::invalid(format!("params is not a JSON object: {e}: {}", pair.value))
+                })?;
                 match parsed {
                     Value::Object(map) => nested.extend(map),
                     _ => return Err(Error::invalid(format!("params is not a JSON object: {}", pair.value))),
@@ -47,12 +48,17 @@ impl Params {
 
     /// An integer, given as a number or as text.
     pub fn integer(&self, key: &str) -> Result<Option<i64>> {
-        let bad = |v: &Value| Error::invalid(format!("{key} [{}] is invalid, it must be an integer", plain(v)));
+        let bad =
+            |v: &Value| Error::invalid(format!("{key} [{}] is invalid, it must be an integer", plain(v)));
         match self.values.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(s)) if s.is_empty() => Ok(None),
             Some(v @ Value::String(s)) => s.trim().parse().map(Some).map_err(|_| bad(v)),
-            Some(v) => v.as_i64().or_else(|| v.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64)).map(Some).ok_or_else(|| bad(v)),
+            Some(v) => v
+                .as_i64()
+                .or_else(|| v.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64))
+                .map(Some)
+                .ok_or_else(|| bad(v)),
         }
     }
 

@@ -2,8 +2,8 @@
 //! out is row-aligned and in the schema's order.
 
 use mishards_proto::schema::{
-    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField, StringArray, field_data,
-    scalar_field::Data, vector_field,
+    ArrayArray, BoolArray, DoubleArray, FieldData, FloatArray, IntArray, JsonArray, LongArray, ScalarField,
+    StringArray, field_data, scalar_field::Data, vector_field,
 };
 use mishards_types::{DataType, Error, Field, Key, Result, Schema, Value, limits};
 
@@ -18,14 +18,21 @@ pub struct Rows {
 
 /// Checks and completes the columns of `len` rows. With `keys_required` the primary key must be there even when ids
 /// are automatic (upsert).
-pub fn check_rows(schema: &Schema, mut given: Vec<FieldData>, len: usize, keys_required: bool) -> Result<Rows> {
+pub fn check_rows(
+    schema: &Schema,
+    mut given: Vec<FieldData>,
+    len: usize,
+    keys_required: bool,
+) -> Result<Rows> {
     if len == 0 {
         return Err(Error::invalid("num_rows should be greater than 0"));
     }
     let mut columns = Vec::with_capacity(schema.fields.len());
     let mut keys = None;
     for field in &schema.fields {
-        let matches = |c: &FieldData| if field.dynamic { c.is_dynamic } else { !c.is_dynamic && c.field_name == field.name };
+        let matches = |c: &FieldData| {
+            if field.dynamic { c.is_dynamic } else { !c.is_dynamic && c.field_name == field.name }
+        };
         let mut found = None;
         while let Some(at) = given.iter().position(matches) {
             if found.is_some() {
@@ -35,7 +42,10 @@ pub fn check_rows(schema: &Schema, mut given: Vec<FieldData>, len: usize, keys_r
         }
         if field.primary && field.auto_id && !keys_required {
             if found.is_some() {
-                return Err(Error::invalid(format!("field {} is the primary key with autoID: no data should be passed in for it", field.name)));
+                return Err(Error::invalid(format!(
+                    "field {} is the primary key with autoID: no data should be passed in for it",
+                    field.name
+                )));
             }
             continue;
         }
@@ -50,7 +60,9 @@ pub fn check_rows(schema: &Schema, mut given: Vec<FieldData>, len: usize, keys_r
     }
     if let Some(extra) = given.first() {
         let name = if extra.is_dynamic { "$meta" } else { extra.field_name.as_str() };
-        return Err(Error::invalid(format!("field {name} not exist: the schema does not have it and dynamic fields are not enabled")));
+        return Err(Error::invalid(format!(
+            "field {name} not exist: the schema does not have it and dynamic fields are not enabled"
+        )));
     }
     if let Some(dynamic) = columns.iter().find(|c| c.is_dynamic) {
         check_dynamic(schema, dynamic)?;
@@ -64,7 +76,10 @@ fn missing_column(field: &Field, len: usize) -> Result<FieldData> {
         return Ok(column(field, Data::JsonData(JsonArray { data: vec![b"{}".to_vec(); len] }), Vec::new()));
     }
     if field.default.is_none() && !field.nullable {
-        return Err(Error::invalid(format!("fieldSchema({}) has no corresponding fieldData pass in", field.name)));
+        return Err(Error::invalid(format!(
+            "fieldSchema({}) has no corresponding fieldData pass in",
+            field.name
+        )));
     }
     fill(field, empty_payload(field), vec![false; len])
 }
@@ -88,7 +103,10 @@ fn empty_payload(field: &Field) -> Data {
         DataType::Float => Data::FloatData(FloatArray::default()),
         DataType::Double => Data::DoubleData(DoubleArray::default()),
         DataType::Json => Data::JsonData(JsonArray::default()),
-        DataType::Array => Data::ArrayData(ArrayArray { data: Vec::new(), element_type: field.element.map_or(0, |e| e as i32) }),
+        DataType::Array => Data::ArrayData(ArrayArray {
+            data: Vec::new(),
+            element_type: field.element.map_or(0, |e| e as i32),
+        }),
         DataType::VarChar | DataType::FloatVector => Data::StringData(StringArray::default()),
     }
 }
@@ -112,20 +130,30 @@ fn check_column(field: &Field, given: FieldData, len: usize) -> Result<FieldData
         Some(field_data::Field::Scalars(scalars)) if !field.data_type.is_vector() => {
             let data = scalars.data.unwrap_or_else(|| empty_payload(field));
             if std::mem::discriminant(&data) != std::mem::discriminant(&empty_payload(field)) {
-                return Err(Error::invalid(format!("the data of field {name} is not of type {}", field.data_type.name())));
+                return Err(Error::invalid(format!(
+                    "the data of field {name} is not of type {}",
+                    field.data_type.name()
+                )));
             }
             let valid = if given.valid_data.is_empty() { vec![true; len] } else { given.valid_data };
             if valid.len() != len {
-                return Err(Error::invalid(format!("the length of valid_data of field {name} ({}) is not equal to num_rows ({len})", valid.len())));
+                return Err(Error::invalid(format!(
+                    "the length of valid_data of field {name} ({}) is not equal to num_rows ({len})",
+                    valid.len()
+                )));
             }
             if valid.contains(&false) && !field.nullable && field.default.is_none() {
-                return Err(Error::invalid(format!("field {name} is not nullable and has no default value, but a null was passed in")));
+                return Err(Error::invalid(format!(
+                    "field {name} is not nullable and has no default value, but a null was passed in"
+                )));
             }
             let filled = fill(field, data, valid)?;
             check_values(field, &filled)?;
             Ok(filled)
         }
-        _ => Err(Error::invalid(format!("the data of field {name} is not of type {}", field.data_type.name()))),
+        _ => {
+            Err(Error::invalid(format!("the data of field {name} is not of type {}", field.data_type.name())))
+        }
     }
 }
 
@@ -135,15 +163,23 @@ fn check_vectors(field: &Field, vectors: &mishards_proto::schema::VectorField, l
         return Err(Error::invalid(format!("the data of field {name} is not of type FloatVector")));
     };
     if vectors.dim != dim as i64 {
-        return Err(Error::invalid(format!("the dim ({}) of field data({name}) is not equal to schema dim ({dim})", vectors.dim)));
+        return Err(Error::invalid(format!(
+            "the dim ({}) of field data({name}) is not equal to schema dim ({dim})",
+            vectors.dim
+        )));
     }
     if floats.data.len() != dim * len {
         return Err(Error::invalid(format!(
-            "the num_rows ({}) of field ({name}) is not equal to passed num_rows ({len})", floats.data.len() / dim.max(1)
+            "the num_rows ({}) of field ({name}) is not equal to passed num_rows ({len})",
+            floats.data.len() / dim.max(1)
         )));
     }
     match floats.data.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(Error::invalid(format!("value '{}' is not a number or infinity: field {name}, row {}", floats.data[i], i / dim))),
+        Some(i) => Err(Error::invalid(format!(
+            "value '{}' is not a number or infinity: field {name}, row {}",
+            floats.data[i],
+            i / dim
+        ))),
         None => Ok(()),
     }
 }
@@ -153,7 +189,10 @@ fn fill(field: &Field, data: Data, valid: Vec<bool>) -> Result<FieldData> {
     let count = valid.iter().filter(|v| **v).count();
     let len = valid.len();
     let wrong = |got: usize| {
-        Error::invalid(format!("the num_rows ({got}) of field ({}) is not equal to passed num_rows ({len})", field.name))
+        Error::invalid(format!(
+            "the num_rows ({got}) of field ({}) is not equal to passed num_rows ({len})",
+            field.name
+        ))
     };
     macro_rules! spread {
         ($variant:ident, $array:ident, $list:expr, $default:expr) => {{
@@ -165,17 +204,22 @@ fn fill(field: &Field, data: Data, valid: Vec<bool>) -> Result<FieldData> {
             }
             let mut values = list.data.into_iter();
             let default = $default;
-            let data = valid.iter().map(|v| {
-                let value = if *v || full { values.next().unwrap_or_default() } else { Default::default() };
-                if *v { value } else { default.clone() }
-            }).collect();
+            let data = valid
+                .iter()
+                .map(|v| {
+                    let value =
+                        if *v || full { values.next().unwrap_or_default() } else { Default::default() };
+                    if *v { value } else { default.clone() }
+                })
+                .collect();
             Data::$variant($array { data })
         }};
     }
     let default = field.default.as_ref();
     let int = default.map_or(0, |v| if let Value::Int(v) = v { *v } else { 0 });
     let float = default.and_then(Value::as_f64).unwrap_or(0.0);
-    let text = default.map_or_else(String::new, |v| if let Value::Str(v) = v { v.clone() } else { String::new() });
+    let text =
+        default.map_or_else(String::new, |v| if let Value::Str(v) = v { v.clone() } else { String::new() });
     let data = match data {
         Data::BoolData(v) => spread!(BoolData, BoolArray, v, default == Some(&Value::Bool(true))),
         Data::IntData(v) => spread!(IntData, IntArray, v, int as i32),
@@ -191,10 +235,14 @@ fn fill(field: &Field, data: Data, valid: Vec<bool>) -> Result<FieldData> {
                 return Err(wrong(got));
             }
             let mut values = v.data.into_iter();
-            let take = |v: &bool| if *v || full { values.next().unwrap_or_default() } else { ScalarField::default() };
+            let take = |v: &bool| {
+                if *v || full { values.next().unwrap_or_default() } else { ScalarField::default() }
+            };
             Data::ArrayData(ArrayArray { data: valid.iter().map(take).collect(), element_type })
         }
-        _ => return Err(Error::invalid(format!("the data of field {} is of an unsupported type", field.name))),
+        _ => {
+            return Err(Error::invalid(format!("the data of field {} is of an unsupported type", field.name)));
+        }
     };
     // A null that a default stands in for is a value.
     let valid_data = if field.nullable && field.default.is_none() { valid } else { Vec::new() };
@@ -202,30 +250,50 @@ fn fill(field: &Field, data: Data, valid: Vec<bool>) -> Result<FieldData> {
 }
 
 fn check_values(field: &Field, column: &FieldData) -> Result<()> {
-    let Some(field_data::Field::Scalars(ScalarField { data: Some(data), .. })) = &column.field else { return Ok(()) };
+    let Some(field_data::Field::Scalars(ScalarField { data: Some(data), .. })) = &column.field else {
+        return Ok(());
+    };
     let name = &field.name;
     match data {
         Data::JsonData(rows) => {
-            for (i, row) in rows.data.iter().enumerate().filter(|(i, _)| column.valid_data.get(*i) != Some(&false)) {
+            for (i, row) in
+                rows.data.iter().enumerate().filter(|(i, _)| column.valid_data.get(*i) != Some(&false))
+            {
                 if row.len() > limits::JSON_BYTES {
-                    return Err(Error::invalid(format!("the length ({}) of json field ({name}) exceeds max length ({}) in row {i}", row.len(), limits::JSON_BYTES)));
+                    return Err(Error::invalid(format!(
+                        "the length ({}) of json field ({name}) exceeds max length ({}) in row {i}",
+                        row.len(),
+                        limits::JSON_BYTES
+                    )));
                 }
-                if std::str::from_utf8(row).is_err() || serde_json::from_slice::<serde::de::IgnoredAny>(row).is_err() {
-                    return Err(Error::invalid(format!("the data of json field ({name}) in row {i} is not valid JSON")));
+                if std::str::from_utf8(row).is_err()
+                    || serde_json::from_slice::<serde::de::IgnoredAny>(row).is_err()
+                {
+                    return Err(Error::invalid(format!(
+                        "the data of json field ({name}) in row {i} is not valid JSON"
+                    )));
                 }
             }
             Ok(())
         }
         Data::ArrayData(rows) => {
-            let (element, capacity) = (field.element.unwrap_or(DataType::Int64), field.max_capacity.unwrap_or(0));
+            let (element, capacity) =
+                (field.element.unwrap_or(DataType::Int64), field.max_capacity.unwrap_or(0));
             for (i, row) in rows.data.iter().enumerate() {
                 let Some(items) = &row.data else { continue };
                 let got = count_of(items);
                 if got > capacity {
-                    return Err(Error::invalid(format!("the length ({got}) of array exceeds max capacity ({capacity}) of field {name} in row {i}: array length {got} exceeds max_capacity {capacity}")));
+                    return Err(Error::invalid(format!(
+                        "the length ({got}) of array exceeds max capacity ({capacity}) of field {name} in row {i}: array length {got} exceeds max_capacity {capacity}"
+                    )));
                 }
-                if std::mem::discriminant(items) != std::mem::discriminant(&empty_payload(&Field { data_type: element, ..field.clone() })) {
-                    return Err(Error::invalid(format!("insert data of array field {name} does not match its element type {} in row {i}", element.name())));
+                if std::mem::discriminant(items)
+                    != std::mem::discriminant(&empty_payload(&Field { data_type: element, ..field.clone() }))
+                {
+                    return Err(Error::invalid(format!(
+                        "insert data of array field {name} does not match its element type {} in row {i}",
+                        element.name()
+                    )));
                 }
                 check_scalars(name, element, field.max_length, items)?;
             }
@@ -248,21 +316,30 @@ fn count_of(data: &Data) -> usize {
 }
 
 fn check_scalars(name: &str, data_type: DataType, max_length: Option<usize>, data: &Data) -> Result<()> {
-    let not_finite = |v: f64| Error::invalid(format!("value '{v}' is not a number or infinity: field {name}"));
+    let not_finite =
+        |v: f64| Error::invalid(format!("value '{v}' is not a number or infinity: field {name}"));
     match data {
         Data::IntData(v) => {
             let (low, high) = data_type.integer_range().unwrap_or((i64::MIN, i64::MAX));
             match v.data.iter().find(|x| !(low..=high).contains(&i64::from(**x))) {
-                Some(x) => Err(Error::invalid(format!("the value ({x}) of field {name} is out of range [{low}, {high}] of {}", data_type.name()))),
+                Some(x) => Err(Error::invalid(format!(
+                    "the value ({x}) of field {name} is out of range [{low}, {high}] of {}",
+                    data_type.name()
+                ))),
                 None => Ok(()),
             }
         }
-        Data::FloatData(v) => v.data.iter().find(|x| !x.is_finite()).map_or(Ok(()), |x| Err(not_finite(f64::from(*x)))),
+        Data::FloatData(v) => {
+            v.data.iter().find(|x| !x.is_finite()).map_or(Ok(()), |x| Err(not_finite(f64::from(*x))))
+        }
         Data::DoubleData(v) => v.data.iter().find(|x| !x.is_finite()).map_or(Ok(()), |x| Err(not_finite(*x))),
         Data::StringData(v) => {
             let max = max_length.unwrap_or(usize::MAX);
             match v.data.iter().enumerate().find(|(_, s)| s.len() > max) {
-                Some((i, s)) => Err(Error::invalid(format!("the length ({}) of string exceeds max length ({max}) of varchar field {name} in row {i}", s.len()))),
+                Some((i, s)) => Err(Error::invalid(format!(
+                    "the length ({}) of string exceeds max length ({max}) of varchar field {name} in row {i}",
+                    s.len()
+                ))),
                 None => Ok(()),
             }
         }
@@ -271,13 +348,19 @@ fn check_scalars(name: &str, data_type: DataType, max_length: Option<usize>, dat
 }
 
 fn check_dynamic(schema: &Schema, column: &FieldData) -> Result<()> {
-    let Some(field_data::Field::Scalars(ScalarField { data: Some(Data::JsonData(rows)), .. })) = &column.field else { return Ok(()) };
+    let Some(field_data::Field::Scalars(ScalarField { data: Some(Data::JsonData(rows)), .. })) =
+        &column.field
+    else {
+        return Ok(());
+    };
     for (i, row) in rows.data.iter().enumerate().filter(|(_, row)| row.as_slice() != b"{}") {
         let Ok(serde_json::Value::Object(map)) = serde_json::from_slice(row) else {
             return Err(Error::invalid(format!("the dynamic field in row {i} is not a JSON object")));
         };
         if let Some(key) = map.keys().find(|k| schema.field(k).is_some()) {
-            return Err(Error::invalid(format!("dynamic field name cannot be the same as a static field: {key} in row {i}")));
+            return Err(Error::invalid(format!(
+                "dynamic field name cannot be the same as a static field: {key} in row {i}"
+            )));
         }
     }
     Ok(())
@@ -286,7 +369,9 @@ fn check_dynamic(schema: &Schema, column: &FieldData) -> Result<()> {
 /// The keys of a checked key column.
 pub fn keys_of_column(column: &FieldData) -> Vec<Key> {
     match &column.field {
-        Some(field_data::Field::Scalars(ScalarField { data: Some(Data::LongData(v)), .. })) => v.data.iter().copied().map(Key::Int).collect(),
+        Some(field_data::Field::Scalars(ScalarField { data: Some(Data::LongData(v)), .. })) => {
+            v.data.iter().copied().map(Key::Int).collect()
+        }
         Some(field_data::Field::Scalars(ScalarField { data: Some(Data::StringData(v)), .. })) => {
             v.data.iter().map(|s| Key::Str(s.as_str().into())).collect()
         }

@@ -48,7 +48,8 @@ fn dynamic_field(id: i64) -> Field {
 
 fn type_of(number: i32, field: &str, what: &str) -> Result<DataType> {
     let name = wire::DataType::try_from(number).map_or("unknown", |t| t.as_str_name());
-    DataType::from_wire(number).ok_or_else(|| Error::invalid(format!("{what} {name} of field {field} is not supported")))
+    DataType::from_wire(number)
+        .ok_or_else(|| Error::invalid(format!("{what} {name} of field {field} is not supported")))
 }
 
 fn field_from_wire(f: wire::FieldSchema, id: i64, legacy_auto_id: bool) -> Result<Field> {
@@ -65,7 +66,9 @@ fn field_from_wire(f: wire::FieldSchema, id: i64, legacy_auto_id: bool) -> Resul
         None => Ok(None),
         Some(text) => match text.trim().parse::<i64>() {
             Ok(n) => Ok(Some(usize::try_from(n).unwrap_or(0))),
-            Err(_) => Err(Error::invalid(format!("type param {key} of field {} is not a number: {text}", f.name))),
+            Err(_) => {
+                Err(Error::invalid(format!("type param {key} of field {} is not a number: {text}", f.name)))
+            }
         },
     };
     Ok(Field {
@@ -124,7 +127,11 @@ pub fn field_to_wire(field: &Field) -> wire::FieldSchema {
         is_primary_key: field.primary,
         description: field.description.clone(),
         data_type: field.data_type as i32,
-        type_params: field.params.iter().map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() }).collect(),
+        type_params: field
+            .params
+            .iter()
+            .map(|(k, v)| KeyValuePair { key: k.clone(), value: v.clone() })
+            .collect(),
         auto_id: field.auto_id,
         element_type: field.element.map_or(0, |e| e as i32),
         default_value: field.default.as_ref().map(|v| default_to_wire(field.data_type, v)),

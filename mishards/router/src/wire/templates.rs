@@ -1,7 +1,9 @@
 //! Template values of a filter.
 
 use mishards_expr::Templates;
-use mishards_proto::schema::{TemplateArrayValue, TemplateValue, template_array_value::Data, template_value::Val};
+use mishards_proto::schema::{
+    TemplateArrayValue, TemplateValue, template_array_value::Data, template_value::Val,
+};
 use mishards_types::{Error, Result, Value};
 use std::collections::BTreeMap;
 
@@ -11,7 +13,9 @@ const DEPTH: usize = 16;
 pub fn templates_from_wire(wire: BTreeMap<String, TemplateValue>) -> Result<Templates> {
     let convert = |(name, value): (String, TemplateValue)| match one(value) {
         Some(value) => Ok((name, value)),
-        None => Err(Error::invalid(format!("the value of expression template variable {{{name}}} cannot be used in a filter"))),
+        None => Err(Error::invalid(format!(
+            "the value of expression template variable {{{name}}} cannot be used in a filter"
+        ))),
     };
     wire.into_iter().map(convert).collect()
 }
@@ -37,7 +41,9 @@ fn items(list: TemplateArrayValue, depth: usize) -> Option<Vec<Value>> {
         Some(Data::LongData(v)) => Some(v.data.into_iter().map(Value::Int).collect()),
         Some(Data::DoubleData(v)) => Some(v.data.into_iter().map(Value::Float).collect()),
         Some(Data::StringData(v)) => Some(v.data.into_iter().map(Value::Str).collect()),
-        Some(Data::ArrayData(v)) => v.data.into_iter().map(|l| items(l, depth + 1).map(Value::Array)).collect(),
+        Some(Data::ArrayData(v)) => {
+            v.data.into_iter().map(|l| items(l, depth + 1).map(Value::Array)).collect()
+        }
         Some(Data::JsonData(v)) => v.data.iter().map(|b| json(serde_json::from_slice(b).ok()?)).collect(),
     }
 }
@@ -45,7 +51,9 @@ fn items(list: TemplateArrayValue, depth: usize) -> Option<Vec<Value>> {
 fn json(value: serde_json::Value) -> Option<Value> {
     Some(match value {
         serde_json::Value::Bool(v) => Value::Bool(v),
-        serde_json::Value::Number(n) => n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float))?,
+        serde_json::Value::Number(n) => {
+            n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float))?
+        }
         serde_json::Value::String(s) => Value::Str(s),
         serde_json::Value::Array(list) => Value::Array(list.into_iter().map(json).collect::<Option<_>>()?),
         _ => return None,

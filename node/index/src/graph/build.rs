@@ -24,11 +24,7 @@ pub struct BuildOptions {
 
 impl Default for BuildOptions {
     fn default() -> BuildOptions {
-        BuildOptions {
-            m: 16,
-            ef_construction: 200,
-            serial: false,
-        }
+        BuildOptions { m: 16, ef_construction: 200, serial: false }
     }
 }
 
@@ -44,9 +40,7 @@ impl Distance<f32> for SquaredL2 {
 /// Builds an HNSW file over all rows. Blocks for long: run it inside a pool of its own, whose threads it uses.
 pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -> Result<Vec<u8>> {
     if vectors.data.iter().any(|x| !x.is_finite()) {
-        return Err(Error::Build(
-            "a vector has a component that is not finite".to_owned(),
-        ));
+        return Err(Error::Build("a vector has a component that is not finite".to_owned()));
     }
     let m = options.m.clamp(2, 128);
     let groups = distinct(vectors);
@@ -60,14 +54,7 @@ pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -
         Metric::Cosine => groups.representatives.iter().map(norm).collect(),
         _ => Vec::new(),
     };
-    Ok(encode(&Parts {
-        metric,
-        dim: vectors.dim,
-        m,
-        links,
-        groups,
-        inverse_norms,
-    }))
+    Ok(encode(&Parts { metric, dim: vectors.dim, m, links, groups, inverse_norms }))
 }
 
 /// Maps the nodes' vectors into a space where squared Euclidean distance makes good neighbours for the metric: unit
@@ -77,12 +64,7 @@ pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -
 /// product. All have length 1 at most, so that no square overflows.
 fn embed(vectors: Vectors<'_>, metric: Metric, rows: &[u32]) -> Vec<f32> {
     let norm = |row: &u32| {
-        vectors
-            .row(*row as usize)
-            .iter()
-            .map(|x| f64::from(*x) * f64::from(*x))
-            .sum::<f64>()
-            .sqrt()
+        vectors.row(*row as usize).iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
     };
     let norms: Vec<f64> = rows.iter().map(norm).collect();
     let longest = norms.iter().copied().fold(0.0, f64::max);
@@ -96,12 +78,7 @@ fn embed(vectors: Vectors<'_>, metric: Metric, rows: &[u32]) -> Vec<f32> {
             Metric::Cosine => 1.0,
         };
         let scale = if *norm > 0.0 { length / norm } else { 0.0 };
-        out.extend(
-            vectors
-                .row(*row as usize)
-                .iter()
-                .map(|x| (f64::from(*x) * scale) as f32),
-        );
+        out.extend(vectors.row(*row as usize).iter().map(|x| (f64::from(*x) * scale) as f32));
         if metric == Metric::Ip {
             out.push((1.0 - length * length).max(0.0).sqrt() as f32);
         }
@@ -139,10 +116,8 @@ fn links(points: &[f32], dim: usize, m: usize, options: BuildOptions) -> Vec<Vec
             let mut layers = point.get_neighborhood_id();
             layers.truncate(own + 1);
             layers.resize(own + 1, Vec::new());
-            links[point.get_origin_id()] = layers
-                .iter()
-                .map(|l| l.iter().map(|n| n.d_id as u32).collect())
-                .collect();
+            links[point.get_origin_id()] =
+                layers.iter().map(|l| l.iter().map(|n| n.d_id as u32).collect()).collect();
         }
     }
     cut_to_layers(&mut links);

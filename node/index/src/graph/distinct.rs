@@ -49,11 +49,7 @@ pub fn distinct(vectors: Vectors<'_>) -> Distinct {
         rows[*slot as usize] = row as u32;
         *slot += 1;
     }
-    Distinct {
-        representatives,
-        offsets,
-        rows,
-    }
+    Distinct { representatives, offsets, rows }
 }
 
 #[cfg(test)]

@@ -25,12 +25,10 @@ pub struct Parts {
 pub fn encode(parts: &Parts) -> Vec<u8> {
     let nodes = parts.links.len();
     let longest = |layer: fn(usize) -> bool| {
-        let lists = parts.links.iter().flat_map(|l| {
-            l.iter()
-                .enumerate()
-                .filter(|(i, _)| layer(*i))
-                .map(|(_, x)| x.len())
-        });
+        let lists = parts
+            .links
+            .iter()
+            .flat_map(|l| l.iter().enumerate().filter(|(i, _)| layer(*i)).map(|(_, x)| x.len()));
         lists.max().unwrap_or(0)
     };
     let (degree0, degree_up) = (longest(|l| l == 0), longest(|l| l > 0));
@@ -146,10 +144,7 @@ impl HnswIndex {
         if nodes > 0 && self.entry as usize >= nodes {
             return bad("the entry node is out of range");
         }
-        for (list, degree) in [
-            (self.lowest.items(), self.degree0),
-            (self.upper.items(), self.degree_up),
-        ] {
+        for (list, degree) in [(self.lowest.items(), self.degree0), (self.upper.items(), self.degree_up)] {
             if !list.len().is_multiple_of(degree + 1) {
                 return bad("a link list is cut off");
             }
@@ -226,10 +221,6 @@ impl HnswIndex {
 
     #[inline]
     pub(super) fn inverse_norm(&self, node: u32) -> f32 {
-        self.inverse_norms
-            .items()
-            .get(node as usize)
-            .copied()
-            .unwrap_or(1.0)
+        self.inverse_norms.items().get(node as usize).copied().unwrap_or(1.0)
     }
 }

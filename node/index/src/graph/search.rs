@@ -53,13 +53,7 @@ impl VectorIndex for HnswIndex {
         {
             return Vec::new();
         }
-        let walk = Walk {
-            index: self,
-            vectors,
-            query,
-            params,
-            filter,
-        };
+        let walk = Walk { index: self, vectors, query, params, filter };
         with_visited(self.nodes(), |visited| walk.run(visited))
     }
 }
@@ -76,8 +70,7 @@ impl Walk<'_> {
     #[inline]
     fn distance(&self, node: u32) -> f32 {
         let row = self.index.rows_of(node)[0] as usize;
-        self.query
-            .distance_with_norm(self.vectors.row(row), self.index.inverse_norm(node))
+        self.query.distance_with_norm(self.vectors.row(row), self.index.inverse_norm(node))
     }
 
     #[inline]
@@ -97,12 +90,7 @@ impl Walk<'_> {
     /// Goes to the nearest node that greedy steps on one layer reach.
     fn descend(&self, mut at: Near, layer: usize) -> Near {
         loop {
-            let nearest = self
-                .index
-                .links_up(at.1, layer)
-                .iter()
-                .map(|n| Near(self.distance(*n), *n))
-                .min();
+            let nearest = self.index.links_up(at.1, layer).iter().map(|n| Near(self.distance(*n), *n)).min();
             match nearest {
                 Some(next) if next < at => at = next,
                 _ => return at,
@@ -162,11 +150,8 @@ impl Walk<'_> {
             if full && out.last().is_some_and(|last: &(f32, u32)| last.0 < distance) {
                 break;
             }
-            let rows = self
-                .index
-                .rows_of(node)
-                .iter()
-                .filter(|r| self.filter.is_none_or(|f| f.get(**r as usize)));
+            let rows =
+                self.index.rows_of(node).iter().filter(|r| self.filter.is_none_or(|f| f.get(**r as usize)));
             out.extend(rows.map(|row| (distance, *row)));
         }
         out.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

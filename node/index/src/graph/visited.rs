@@ -38,10 +38,7 @@ const POOLED: usize = 64;
 /// Runs `work` with an empty set for `nodes` nodes.
 pub fn with_visited<T>(nodes: usize, work: impl FnOnce(&mut Visited) -> T) -> T {
     let pooled = POOL.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut visited = pooled.unwrap_or(Visited {
-        rounds: Vec::new(),
-        round: 0,
-    });
+    let mut visited = pooled.unwrap_or(Visited { rounds: Vec::new(), round: 0 });
     visited.reset(nodes);
     let out = work(&mut visited);
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);

@@ -48,10 +48,7 @@ pub struct Rows {
 
 impl Rows {
     pub fn view(&self) -> Vectors<'_> {
-        Vectors {
-            data: &self.data,
-            dim: self.dim,
-        }
+        Vectors { data: &self.data, dim: self.dim }
     }
 
     pub fn row(&self, i: usize) -> &[f32] {
@@ -64,9 +61,7 @@ impl Rows {
 
     pub fn scale_row(&mut self, i: usize, by: f32) {
         let dim = self.dim;
-        self.data[i * dim..(i + 1) * dim]
-            .iter_mut()
-            .for_each(|x| *x *= by);
+        self.data[i * dim..(i + 1) * dim].iter_mut().for_each(|x| *x *= by);
     }
 }
 
@@ -95,16 +90,10 @@ pub fn questions(rows: &Rows, step: usize) -> Rows {
 
 /// The 5,000 sample vectors, read from their npy file: a header whose length is at byte 8, then f16.
 pub fn sample() -> Rows {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/data/sample/vectors_f16.npy"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/sample/vectors_f16.npy");
     let bytes = std::fs::read(path).expect("the sample data");
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let data = bytes[header..]
-        .chunks_exact(2)
-        .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-        .collect();
+    let data = bytes[header..].chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
     Rows { data, dim: 384 }
 }
 
@@ -122,11 +111,7 @@ pub fn build(rows: &Rows, metric: Metric) -> HnswIndex {
 }
 
 pub fn params(k: usize, ef: usize) -> SearchParams {
-    SearchParams {
-        k,
-        ef,
-        bounds: Bounds::NONE,
-    }
+    SearchParams { k, ef, bounds: Bounds::NONE }
 }
 
 /// Checks what holds for every answer: near to far with ties by row, no row twice, only admitted rows and distances,
@@ -141,11 +126,7 @@ pub fn assert_sound(
     assert!(found.len() <= params.k);
     for pair in found.windows(2) {
         assert!(
-            pair[0]
-                .0
-                .total_cmp(&pair[1].0)
-                .then(pair[0].1.cmp(&pair[1].1))
-                .is_lt(),
+            pair[0].0.total_cmp(&pair[1].0).then(pair[0].1.cmp(&pair[1].1)).is_lt(),
             "{pair:?} are out of order"
         );
     }
@@ -182,11 +163,7 @@ pub fn recall(
         hits += found.iter().filter(|hit| hit.0 <= last).count().min(exact.len());
         wanted += exact.len();
     }
-    if wanted == 0 {
-        1.0
-    } else {
-        hits as f64 / wanted as f64
-    }
+    if wanted == 0 { 1.0 } else { hits as f64 / wanted as f64 }
 }
 
 /// Builds, measures, and prints the figure (seen with `--nocapture`).

@@ -16,11 +16,8 @@ use mishards_types::{CollectionId, DataType, Field, FieldId, PartitionId, Schema
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub const META: SegmentMeta = SegmentMeta {
-    segment: SegmentId(7),
-    collection: CollectionId(5),
-    partition: PartitionId(6),
-};
+pub const META: SegmentMeta =
+    SegmentMeta { segment: SegmentId(7), collection: CollectionId(5), partition: PartitionId(6) };
 pub const FOOTER: &str = "footer";
 pub const KEY: FieldId = FieldId(100);
 pub const NAME: FieldId = FieldId(108);
@@ -50,19 +47,12 @@ fn field(id: i64, name: &str, data_type: DataType) -> Field {
 
 /// A field of each type, arrays of five types, two vectors; the key is Int64 or VarChar.
 pub fn schema(key: DataType) -> Schema {
-    let array = |id, name: &str, element| Field {
-        element: Some(element),
-        ..field(id, name, DataType::Array)
-    };
-    let vector = |id: FieldId, name: &str, dim| Field {
-        dim: Some(dim),
-        ..field(id.0, name, DataType::FloatVector)
-    };
+    let array =
+        |id, name: &str, element| Field { element: Some(element), ..field(id, name, DataType::Array) };
+    let vector =
+        |id: FieldId, name: &str, dim| Field { dim: Some(dim), ..field(id.0, name, DataType::FloatVector) };
     let fields = vec![
-        Field {
-            primary: true,
-            ..field(KEY.0, "id", key)
-        },
+        Field { primary: true, ..field(KEY.0, "id", key) },
         field(101, "flag", DataType::Bool),
         field(102, "i8", DataType::Int8),
         field(103, "i16", DataType::Int16),
@@ -79,16 +69,9 @@ pub fn schema(key: DataType) -> Schema {
         array(114, "tags", DataType::VarChar),
         vector(WIDE, "wide", 16),
         vector(NARROW, "narrow", 3),
-        Field {
-            dynamic: true,
-            ..field(130, "$meta", DataType::Json)
-        },
+        Field { dynamic: true, ..field(130, "$meta", DataType::Json) },
     ];
-    Schema {
-        description: String::new(),
-        fields,
-        enable_dynamic: true,
-    }
+    Schema { description: String::new(), fields, enable_dynamic: true }
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
@@ -108,9 +91,7 @@ impl Random {
 
     fn text(&mut self) -> String {
         let letters = ['a', 'ß', '語', '"', '\u{0}', '😀'];
-        (0..self.below(9))
-            .map(|_| letters[self.below(6) as usize])
-            .collect()
+        (0..self.below(9)).map(|_| letters[self.below(6) as usize]).collect()
     }
 }
 
@@ -125,9 +106,7 @@ pub enum Nulls {
 /// `count` rows. Keys repeat: there are about a third fewer keys than rows.
 pub fn rows(schema: &Schema, count: usize, nulls: Nulls, seed: u64) -> Rows {
     let mut random = Random(seed);
-    let timestamps: Vec<u64> = (0..count)
-        .map(|i| (1 << 40) + random.below(50) + i as u64)
-        .collect();
+    let timestamps: Vec<u64> = (0..count).map(|i| (1 << 40) + random.below(50) + i as u64).collect();
     let column = |f: &Field| (f.id, values(f, count, nulls, &mut random));
     let columns: BTreeMap<FieldId, Column> = schema.fields.iter().map(column).collect();
     Rows::new(schema, ScalarBuffer::from(timestamps), columns).expect("rows that fit the schema")
@@ -135,13 +114,8 @@ pub fn rows(schema: &Schema, count: usize, nulls: Nulls, seed: u64) -> Rows {
 
 fn values(field: &Field, count: usize, nulls: Nulls, r: &mut Random) -> Column {
     if let Some(dim) = field.dim {
-        let data: Vec<f32> = (0..count * dim)
-            .map(|_| f32::from_bits(r.bits() as u32))
-            .collect();
-        return Column::Vector {
-            dim,
-            data: ScalarBuffer::from(data),
-        };
+        let data: Vec<f32> = (0..count * dim).map(|_| f32::from_bits(r.bits() as u32)).collect();
+        return Column::Vector { dim, data: ScalarBuffer::from(data) };
     }
     if field.primary {
         return Column::Scalar(keys(field, count, r));
@@ -153,11 +127,7 @@ fn values(field: &Field, count: usize, nulls: Nulls, r: &mut Random) -> Column {
     };
     macro_rules! column {
         ($array:ty, $value:expr) => {
-            Arc::new(
-                (0..count)
-                    .map(|_| if null(r) { None } else { Some($value(r)) })
-                    .collect::<$array>(),
-            )
+            Arc::new((0..count).map(|_| if null(r) { None } else { Some($value(r)) }).collect::<$array>())
         };
     }
     Column::Scalar(match field.data_type {
@@ -170,10 +140,7 @@ fn values(field: &Field, count: usize, nulls: Nulls, r: &mut Random) -> Column {
         DataType::Double => column!(Float64Array, |r: &mut Random| f64::from_bits(r.bits())),
         DataType::VarChar => column!(StringArray, Random::text),
         DataType::Array => lists(field, count, &mut null, r),
-        _ => column!(StringArray, |r: &mut Random| format!(
-            "{{\"a\": [{}, null]}}",
-            r.below(100)
-        )),
+        _ => column!(StringArray, |r: &mut Random| format!("{{\"a\": [{}, null]}}", r.below(100))),
     })
 }
 
@@ -182,9 +149,7 @@ fn keys(field: &Field, count: usize, r: &mut Random) -> ArrayRef {
     let numbers: Vec<i64> = (0..count).map(|_| r.below(limit) as i64 - 3).collect();
     match field.data_type {
         DataType::Int64 => Arc::new(Int64Array::from(numbers)),
-        _ => Arc::new(StringArray::from_iter_values(
-            numbers.iter().map(|n| format!("key-é-{n}")),
-        )),
+        _ => Arc::new(StringArray::from_iter_values(numbers.iter().map(|n| format!("key-é-{n}")))),
     }
 }
 
@@ -217,14 +182,7 @@ fn lists(field: &Field, count: usize, null: &mut dyn FnMut(&mut Random) -> bool,
         Some(DataType::Double) => numbers::<Float64Type>(count, null, r, |r| r.below(100) as f64 / 8.0),
         Some(DataType::VarChar) => {
             let mut lists = ListBuilder::new(StringBuilder::new());
-            fill(
-                count,
-                null,
-                r,
-                &mut lists,
-                |b, r| b.append_value(r.text()),
-                |b, valid| b.append(valid),
-            )
+            fill(count, null, r, &mut lists, |b, r| b.append_value(r.text()), |b, valid| b.append(valid))
         }
         _ => numbers::<Int64Type>(count, null, r, |r| r.bits() as i64),
     }
@@ -237,14 +195,7 @@ fn numbers<T: ArrowPrimitiveType>(
     value: fn(&mut Random) -> T::Native,
 ) -> ArrayRef {
     let mut lists = ListBuilder::new(PrimitiveBuilder::<T>::new());
-    fill(
-        count,
-        null,
-        r,
-        &mut lists,
-        |b, r| b.append_value(value(r)),
-        |b, valid| b.append(valid),
-    )
+    fill(count, null, r, &mut lists, |b, r| b.append_value(value(r)), |b, valid| b.append(valid))
 }
 
 /// Lists of 0 to 4 elements.
@@ -273,12 +224,7 @@ pub struct Files(pub BTreeMap<String, Vec<u8>>);
 impl Files {
     pub fn of(schema: &Schema, rows: &Rows) -> Files {
         let files = encode_segment(META, schema, rows).expect("encoded");
-        Files(
-            files
-                .into_iter()
-                .map(|NewFile { name, bytes }| (name, bytes))
-                .collect(),
-        )
+        Files(files.into_iter().map(|NewFile { name, bytes }| (name, bytes)).collect())
     }
 
     pub fn open(&self, schema: &Schema) -> Result<SegmentReader> {
@@ -291,16 +237,10 @@ impl Files {
     pub fn with_sealed(&self, name: &str, bytes: Vec<u8>) -> Files {
         let mut files = self.clone();
         let mut footer = Footer::decode(FOOTER, &Bytes::from(files.0[FOOTER].clone())).expect("a footer");
-        let sums = footer
-            .files
-            .iter_mut()
-            .find(|f| f.name == name)
-            .expect("a file of the segment");
+        let sums = footer.files.iter_mut().find(|f| f.name == name).expect("a file of the segment");
         *sums = FileSums::of(name, &bytes);
         files.0.insert(name.to_owned(), bytes);
-        files
-            .0
-            .insert(FOOTER.to_owned(), footer.encode().expect("encoded"));
+        files.0.insert(FOOTER.to_owned(), footer.encode().expect("encoded"));
         files
     }
 }

@@ -12,10 +12,7 @@ pub const HEADER: usize = 64;
 
 /// The log of an epoch.
 pub fn log(epoch: u64) -> LogId {
-    LogId {
-        epoch: Epoch(epoch),
-        incarnation: Incarnation(epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-    }
+    LogId { epoch: Epoch(epoch), incarnation: Incarnation(epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)) }
 }
 
 pub fn path(log: LogId, file: u64) -> String {
@@ -25,14 +22,7 @@ pub fn path(log: LogId, file: u64) -> String {
 /// A log without predecessors, whose files are followed by another at `file_bytes`.
 pub fn start(storage: &Arc<dyn Storage>, log: LogId, file_bytes: u64) -> Result<LogWriter> {
     let options = Options { file_bytes };
-    LogWriter::create(
-        Arc::clone(storage),
-        log,
-        options,
-        &Head::default(),
-        &[],
-        Timestamp::ZERO,
-    )
+    LogWriter::create(Arc::clone(storage), log, options, &Head::default(), &[], Timestamp::ZERO)
 }
 
 pub fn one(payload: impl Into<Bytes>) -> Vec<Bytes> {
@@ -117,12 +107,8 @@ pub fn take_over(storage: &dyn Storage, open: &[LogId], successor: LogId) -> Res
     for log in open {
         set_fence(storage, *log, successor)?;
     }
-    let mut found = Found {
-        records: BTreeMap::new(),
-        head: Head::default(),
-        carried: Vec::new(),
-        last: Timestamp::ZERO,
-    };
+    let mut found =
+        Found { records: BTreeMap::new(), head: Head::default(), carried: Vec::new(), last: Timestamp::ZERO };
     let mut served = None;
     for (i, log) in open.iter().enumerate().rev() {
         let scan = replay(storage, *log)?;
@@ -130,11 +116,7 @@ pub fn take_over(storage: &dyn Storage, open: &[LogId], successor: LogId) -> Res
             served = Some((i, head, scan));
             break;
         }
-        found.head.predecessors.push(Predecessor {
-            log: *log,
-            end: Default::default(),
-            last: Sequence(0),
-        });
+        found.head.predecessors.push(Predecessor { log: *log, end: Default::default(), last: Sequence(0) });
     }
     let Some((at, head, (newest, records))) = served else {
         return Ok(found);
@@ -145,11 +127,7 @@ pub fn take_over(storage: &dyn Storage, open: &[LogId], successor: LogId) -> Res
         let (older, records) = replay_to(storage, *log, Scan { end: Some(named.end) })?;
         found.add(&older, records, named);
     }
-    let end = Predecessor {
-        log: open[at],
-        end: newest.end,
-        last: newest.last,
-    };
+    let end = Predecessor { log: open[at], end: newest.end, last: newest.last };
     found.add(&newest, records, end);
     found.carried = newest.last_group;
     Ok(found)

@@ -1,0 +1,95 @@
+//! The node's API over gRPC: translates and nothing else. Routers in the same process call the same methods.
+
+use crate::{Failure, Node};
+use futures_util::stream::BoxStream;
+use mishards_proto::node::node_server;
+use mishards_proto::node::*;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl node_server::Node for Node {
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> std::result::Result<Response<DescribeResponse>, Status> {
+        Ok(Response::new(self.run_describe()))
+    }
+
+    async fn search(
+        &self,
+        request: Request<SearchRequest>,
+    ) -> std::result::Result<Response<RowBatch>, Status> {
+        Ok(Response::new(self.run_search(request.into_inner()).await?))
+    }
+
+    async fn query(&self, request: Request<QueryRequest>) -> std::result::Result<Response<RowBatch>, Status> {
+        Ok(Response::new(self.run_query(request.into_inner()).await?))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> std::result::Result<Response<FetchResponse>, Status> {
+        Ok(Response::new(self.run_fetch(request.into_inner()).await?))
+    }
+
+    async fn read_point(
+        &self,
+        request: Request<ReadPointRequest>,
+    ) -> std::result::Result<Response<ReadPointResponse>, Status> {
+        Ok(Response::new(self.run_read_point(request.into_inner()).await?))
+    }
+
+    async fn write(
+        &self,
+        request: Request<WriteRequest>,
+    ) -> std::result::Result<Response<WriteResponse>, Status> {
+        // In a task of its own: a caller that goes away must not leave a write half prepared.
+        let writer = self.writer()?;
+        let task = tokio::spawn(async move { writer.write(request.into_inner()).await });
+        let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
+        Ok(Response::new(done?))
+    }
+
+    async fn change(
+        &self,
+        request: Request<ChangeRequest>,
+    ) -> std::result::Result<Response<ChangeResponse>, Status> {
+        let node = self.clone();
+        let task = tokio::spawn(async move { node.run_change(request.into_inner()).await });
+        let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
+        Ok(Response::new(done?))
+    }
+
+    async fn flush(
+        &self,
+        request: Request<FlushRequest>,
+    ) -> std::result::Result<Response<FlushResponse>, Status> {
+        Ok(Response::new(self.run_flush(request.into_inner()).await?))
+    }
+
+    async fn growing(
+        &self,
+        request: Request<GrowingRequest>,
+    ) -> std::result::Result<Response<GrowingResponse>, Status> {
+        Ok(Response::new(self.run_growing(request.into_inner())?))
+    }
+
+    type WatchCatalogStream = BoxStream<'static, std::result::Result<CatalogUpdate, Status>>;
+
+    async fn watch_catalog(
+        &self,
+        _: Request<WatchCatalogRequest>,
+    ) -> std::result::Result<Response<Self::WatchCatalogStream>, Status> {
+        Ok(Response::new(self.writer()?.watch_catalog()))
+    }
+
+    type WatchDeletesStream = BoxStream<'static, std::result::Result<DeletesUpdate, Status>>;
+
+    async fn watch_deletes(
+        &self,
+        _: Request<WatchDeletesRequest>,
+    ) -> std::result::Result<Response<Self::WatchDeletesStream>, Status> {
+        Ok(Response::new(self.writer()?.watch_deletes()))
+    }
+}
