@@ -20,8 +20,8 @@ impl Writer {
         let version = self.commit(plan, |state| state.last_schema_change = state.snapshot.version).await?;
         // Logged whole, so that a replay knows collections that the catalog may have lost or purged.
         let schema = serde_json::to_vec(&logged_changes).map_err(crate::Failure::internal)?;
-        let payload = LogRecord { body: Some(Body::Schema(schema)) }.encode_to_vec();
-        let logged = self.log.log(with_tag(payload), None).await?;
+        let payload = encode_record(&LogRecord { body: Some(Body::Schema(schema)) });
+        let logged = self.log.log(payload, None).await?;
         for (collection, _) in self.deletes.floors() {
             if self.view().snapshot.collection(collection).is_none() {
                 self.deletes.forget(collection);
@@ -34,9 +34,12 @@ impl Writer {
 /// First byte of our records; the log keeps 0 for its own.
 const RECORD_TAG: u8 = 1;
 
-pub fn with_tag(mut payload: Vec<u8>) -> bytes::Bytes {
-    payload.insert(0, RECORD_TAG);
-    payload.into()
+/// A record as the log keeps it.
+pub fn encode_record(record: &LogRecord) -> bytes::Bytes {
+    let mut out = Vec::with_capacity(1 + record.encoded_len());
+    out.push(RECORD_TAG);
+    record.encode_raw(&mut out);
+    out.into()
 }
 
 /// The record behind the tag.

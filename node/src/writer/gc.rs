@@ -4,6 +4,7 @@
 use super::Writer;
 use crate::Result;
 use mishards_catalog::{Change, EntityKind};
+use mishards_proto::node::DeletesUpdate;
 use mishards_types::{LogId, Sequence, Version};
 use mishards_wal::{Position, Record};
 use std::collections::VecDeque;
@@ -126,10 +127,16 @@ impl Writer {
             })
             .await?;
         self.parts.catalog.purge(through).await?;
-        for collection in snapshot.collections() {
-            self.deletes.raise_floor(collection.id, self.floor_at(through, collection.id));
-        }
         let mut state = self.state();
+        let mut update = DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
+        for collection in snapshot.collections() {
+            // What every answerable V has in delta files, or folded.
+            let floor = state.snapshot.deltas_through_at(through, collection.id);
+            self.deletes.raise_floor(collection.id, floor);
+            update.floors.insert(collection.id.0, floor.0);
+        }
+        // Those who follow let go of the same.
+        let _ = self.delete_stream.send(update);
         let mut purged = (*state.snapshot).clone();
         purged.purge(through);
         state.snapshot = Arc::new(purged);
@@ -138,11 +145,6 @@ impl Writer {
         self.commit_times().purged = through;
         self.parts.metrics.files_removed_total.inc_by(count);
         Ok(())
-    }
-
-    /// What every answerable V has in delta files or folded.
-    fn floor_at(&self, commit: u64, collection: mishards_types::CollectionId) -> Sequence {
-        self.state().snapshot.deltas_through_at(commit, collection)
     }
 
     /// Unlinks log files that nothing has needed for a window. A log of ours that has lost all files is forgotten.

@@ -1,7 +1,7 @@
 //! Writes of rows: names are resolved, ids assigned, columns decoded; then the log.
 
 use super::Writer;
-use super::ddl::with_tag;
+use super::ddl::encode_record;
 use super::state::{PreparedRows, PreparedWrite};
 use crate::columns::{column_from_wire, keys_from_wire, keys_to_wire};
 use crate::{Failure, Kind, Result};
@@ -15,7 +15,6 @@ use mishards_proto::schema::{
 };
 use mishards_segment::{Column, key_at};
 use mishards_types::{DataType, Error, Field, Key, PartitionId, Timestamp};
-use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -68,32 +67,23 @@ impl Writer {
         Ok(Arc::clone(collection))
     }
 
-    fn prepare(&self, collection: &Collection, request: WriteRequest) -> Result<Prepared> {
-        let mut inserts = Vec::with_capacity(request.inserts.len());
-        let mut keys = Vec::new();
-        let mut logged = Vec::with_capacity(request.inserts.len());
-        for mut part in request.inserts {
-            self.assign_ids(collection, &mut part);
-            logged.push(part.clone());
-            let rows = prepare_rows(collection, part)?;
-            keys.extend(keys_of(collection, &rows.columns));
-            inserts.push(rows);
+    fn prepare(&self, collection: &Collection, mut request: WriteRequest) -> Result<Prepared> {
+        for part in &mut request.inserts {
+            self.assign_ids(collection, part);
         }
-        let record = LogWrite {
-            collection_id: collection.id.0,
-            inserts: logged,
-            deletes: request.deletes.clone(),
-            delete_partition: request.delete_partition,
-            resolved_at: request.resolved_at,
+        let record = LogRecord {
+            body: Some(Body::Write(LogWrite {
+                collection_id: collection.id.0,
+                inserts: request.inserts,
+                deletes: request.deletes,
+                delete_partition: request.delete_partition,
+                resolved_at: request.resolved_at,
+            })),
         };
-        let write = PreparedWrite {
-            collection: collection.id,
-            inserts,
-            deletes: keys_from_wire(request.deletes),
-            delete_partition: PartitionId(request.delete_partition),
-            resolved_at: Timestamp(request.resolved_at),
-        };
-        let payload = with_tag(LogRecord { body: Some(Body::Write(record)) }.encode_to_vec());
+        let payload = encode_record(&record);
+        let Some(Body::Write(logged)) = record.body else { return Err(Failure::internal("a write without rows")) };
+        let write = prepare_write(collection, logged)?;
+        let keys = write.inserts.iter().flat_map(|rows| keys_of(collection, &rows.columns)).collect::<Vec<_>>();
         Ok(Prepared { payload, write, keys: keys_to_wire(keys) })
     }
 
@@ -129,8 +119,18 @@ fn key_column(field: &Field, data: scalar_field::Data) -> FieldData {
     }
 }
 
-/// Columns of a logged or incoming part, by field.
-pub fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<PreparedRows> {
+/// A logged or incoming write, ready to be applied.
+pub fn prepare_write(collection: &Collection, write: LogWrite) -> Result<PreparedWrite> {
+    Ok(PreparedWrite {
+        collection: collection.id,
+        inserts: write.inserts.into_iter().map(|part| prepare_rows(collection, part)).collect::<Result<_>>()?,
+        deletes: keys_from_wire(write.deletes),
+        delete_partition: PartitionId(write.delete_partition),
+        resolved_at: Timestamp(write.resolved_at),
+    })
+}
+
+fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<PreparedRows> {
     let rows = part.rows as usize;
     let mut columns = BTreeMap::new();
     for data in part.columns {

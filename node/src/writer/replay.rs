@@ -1,13 +1,12 @@
 //! Log records back into state.
 
 use super::ddl::decode_record;
-use super::ingest::prepare_rows;
-use super::state::{PreparedWrite, State};
-use crate::columns::keys_from_wire;
+use super::ingest::prepare_write;
+use super::state::State;
 use crate::deletes::Deletes;
 use crate::{Failure, Result};
 use mishards_catalog::{Change, Entity, EntityKind};
-use mishards_proto::node::{LogWrite, log_record::Body};
+use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
 use mishards_wal::Record;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,28 +65,20 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn write(&mut self, write: LogWrite, sequence: Sequence, timestamp: Timestamp) -> Result<()> {
+    fn write(&mut self, mut write: LogWrite, sequence: Sequence, timestamp: Timestamp) -> Result<()> {
         let id = CollectionId(write.collection_id);
         let Some(collection) = self.state.snapshot.collection(id).cloned() else {
             self.unknown.entry(id).or_insert(sequence);
             return Ok(());
         };
-        let mut inserts = Vec::new();
-        for part in write.inserts {
-            let through =
-                self.state.snapshot.partition(PartitionId(part.partition_id)).map(|p| p.flushed_through);
-            if through.is_some_and(|through| sequence > through) {
-                self.rows += part.rows as usize;
-                inserts.push(prepare_rows(&collection, part)?);
-            }
-        }
-        let prepared = PreparedWrite {
-            collection: id,
-            inserts,
-            deletes: keys_from_wire(write.deletes),
-            delete_partition: PartitionId(write.delete_partition),
-            resolved_at: Timestamp(write.resolved_at),
+        let in_files = |part: &PartitionRows| {
+            let partition = self.state.snapshot.partition(PartitionId(part.partition_id));
+            partition.is_none_or(|p| sequence <= p.flushed_through)
         };
+        // What is in files, or of a dropped partition, is not even decoded.
+        write.inserts.retain(|part| !in_files(part));
+        self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
+        let prepared = prepare_write(&collection, write)?;
         self.state.apply(prepared, sequence, timestamp, self.deletes)
     }
 

@@ -86,9 +86,9 @@ impl Router {
         let writer = self.topology.writer()?;
         let done = writer.client.change(ChangeRequest { command }).await.map_err(Error::from)?;
         let version = done.version.unwrap_or_default();
-        self.catalog
-            .wait_for(Version { commit_seq: version.commit_seq, commit_id: version.commit_id })
-            .await?;
+        let version = Version { commit_seq: version.commit_seq, commit_id: version.commit_id };
+        // It is done, whether or not this router has heard of it in time.
+        let _ = self.catalog.wait_for(version).await;
         Ok(())
     }
 }
