@@ -28,10 +28,9 @@ deny *CHECKS="bans licenses sources":
 clients:
     tests/run --clients
 
-# load the sample data into a fresh server and ask it the sample questions
-demo: build
-    tests/run --python
-    MISHARDS_BIN="{{ target }}/release/mishards" {{ python }} tests/demo.py
+# a whole cluster in one process, with real data and real questions
+demo *ARGS:
+    cargo run --release -- demo {{ ARGS }}
 
 # run a server on this machine; its data stays in mishards-data
 standalone *ARGS: build

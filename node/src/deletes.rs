@@ -41,10 +41,18 @@ impl Deletes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything: a stream starts anew, from a source of this epoch.
+    /// Forgets everything: a log is replayed anew.
     pub fn reset(&self, epoch: Epoch) {
         *self.lock() = State { epoch, ..State::default() };
         self.applied.send_replace(Sequence(0));
+    }
+
+    /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
+    pub fn replace_with(&self, other: Deletes) {
+        let new = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let applied = new.applied;
+        *self.lock() = new;
+        self.applied.send_replace(applied);
     }
 
     pub fn epoch(&self) -> Epoch {

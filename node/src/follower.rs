@@ -26,11 +26,14 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
     loop {
         match source.watch_deletes().await {
             Ok(mut stream) => {
-                let mut first = true;
+                // The first message holds everything that is kept.
+                if let Some(Ok(update)) = stream.next().await {
+                    let whole = Deletes::default();
+                    whole.reset(Epoch(update.epoch));
+                    apply(&whole, update);
+                    deletes.replace_with(whole);
+                }
                 while let Some(Ok(update)) = stream.next().await {
-                    if std::mem::take(&mut first) {
-                        deletes.reset(Epoch(update.epoch));
-                    }
                     apply(&deletes, update);
                 }
                 tracing::info!("the stream of deletes ended, connecting again");

@@ -62,7 +62,13 @@ impl Pools {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _permit = self.io.acquire().await.map_err(|e| Failure::internal(e.to_string()))?;
+        let permit =
+            Arc::clone(&self.io).acquire_owned().await.map_err(|e| Failure::internal(e.to_string()))?;
+        // The permit goes with the work, which runs on when nobody waits for it any more.
+        let work = move || {
+            let _permit = permit;
+            work()
+        };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| Failure::internal(format!("an I/O task failed: {e}")))?

@@ -14,12 +14,16 @@ pub struct ReadPoint {
     pub timestamp: Timestamp,
     pub delete_sequence: u64,
     pub epoch: u64,
+    /// Eventual reads take what is in files when nobody answers for the growing rows.
+    pub growing_optional: bool,
 }
 
 /// What a read is about.
 pub struct ReadPlan {
     pub collection: Arc<Collection>,
     pub segments: Vec<Arc<Segment>>,
+    /// The growing rows may be left out when nobody answers for them (eventual reads).
+    pub growing_optional: bool,
     /// Everything of the scope but the segments.
     pub scope: Scope,
 }
@@ -96,5 +100,10 @@ pub fn plan_read(
             serde_json::to_vec(&filter.values).map_err(json)?
         },
     };
-    Ok(ReadPlan { collection: Arc::clone(collection), segments, scope })
+    Ok(ReadPlan {
+        collection: Arc::clone(collection),
+        segments,
+        growing_optional: at.growing_optional,
+        scope,
+    })
 }

@@ -61,7 +61,7 @@ impl Scatter<'_> {
         let mut parts = Vec::new();
         let mut running = FuturesUnordered::new();
         loop {
-            for (node, tasks) in self.assign(std::mem::take(&mut waiting))? {
+            for (node, tasks) in self.assign(plan, std::mem::take(&mut waiting))? {
                 let scope = scope_for(plan, &tasks)?;
                 let answer = call(Arc::clone(&node.client), scope);
                 running.push(async move { (node, tasks, answer.await) });
@@ -72,6 +72,9 @@ impl Scatter<'_> {
                 Err(failure) if !failure.is_retryable() => return Err(failure),
                 Err(failure) => {
                     self.note(&node, &failure);
+                    if plan.growing_optional && failure.kind == Kind::Transport {
+                        tasks.retain(|task| task.segment.is_some());
+                    }
                     for task in &mut tasks {
                         self.retry(task, &node, &failure).await?;
                     }
@@ -104,7 +107,7 @@ impl Scatter<'_> {
     }
 
     /// Groups tasks by the node that is next for each.
-    fn assign(&self, tasks: Vec<Task>) -> Result<Vec<(Node, Vec<Task>)>, Failure> {
+    fn assign(&self, plan: &ReadPlan, tasks: Vec<Task>) -> Result<Vec<(Node, Vec<Task>)>, Failure> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
@@ -115,6 +118,7 @@ impl Scatter<'_> {
         for task in tasks {
             let writer = nodes.writer().map(|w| w.name.as_str());
             let name = match &task.segment {
+                None if writer.is_none() && plan.growing_optional => continue,
                 None => writer
                     .ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
                 Some(segment) => {

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use mishards_discovery::{Discovery, Event, Member};
 use mishards_types::Error;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Topology {
     cluster_id: String,
     nodes: ArcSwap<Nodes>,
     members: Mutex<BTreeMap<String, Arc<dyn NodeClient>>>,
+    /// A writable node has answered since the start.
+    writer_seen: AtomicBool,
     /// A probe is due now.
     hurry: tokio::sync::Notify,
 }
@@ -59,6 +62,7 @@ impl Topology {
             cluster_id,
             nodes: ArcSwap::default(),
             members: Mutex::default(),
+            writer_seen: AtomicBool::new(false),
             hurry: tokio::sync::Notify::new(),
         })
     }
@@ -73,6 +77,12 @@ impl Topology {
         writer.ok_or_else(|| {
             Error::unavailable("no writable node answers; it is starting, or a takeover is under way")
         })
+    }
+
+    /// Ready once the whole cluster was there; after that as long as any node answers, for searches do not need the
+    /// writer.
+    pub fn is_ready(&self) -> bool {
+        self.writer_seen.load(Ordering::Relaxed) && !self.nodes.load().by_name.is_empty()
     }
 
     /// A call failed: look again at once.
@@ -133,7 +143,11 @@ impl Topology {
         for node in by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {
             tracing::info!(node = %node.name, writable = node.writable, "node answers");
         }
-        self.nodes.store(Arc::new(Nodes { by_name }));
+        let nodes = Nodes { by_name };
+        if nodes.writer().is_some() {
+            self.writer_seen.store(true, Ordering::Relaxed);
+        }
+        self.nodes.store(Arc::new(nodes));
     }
 
     async fn probe(&self, name: String, client: Arc<dyn NodeClient>) -> Option<Node> {

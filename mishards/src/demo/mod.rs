@@ -59,7 +59,7 @@ async fn load(client: &mut Client, sample: &Sample) -> Result<(), String> {
     data::flush(client).await?;
     loop {
         let (indexed, rows) = data::index_progress(client).await?;
-        show::progress("Building the index", indexed, rows);
+        show::progress("Rows ready to be searched", indexed, rows);
         if indexed == rows {
             return Ok(());
         }

@@ -64,11 +64,7 @@ impl SearchJob {
 
 /// One result list per query, nearest first, each key once; with each row its group key when grouped.
 /// `cancelled` is looked at between units. Runs on the calling pool's threads.
-pub fn search_units(
-    job: &SearchJob,
-    units: &[Arc<Unit>],
-    cancelled: &AtomicBool,
-) -> Result<Vec<Hits>> {
+pub fn search_units(job: &SearchJob, units: &[Arc<Unit>], cancelled: &AtomicBool) -> Result<Vec<Hits>> {
     let dim = job.dim();
     for unit in units {
         match unit.rows.vector(job.field) {

@@ -14,10 +14,15 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_secs(1);
 
 /// When commits were made, on this process's clock. Those before its start count as made at its start.
-#[derive(Default)]
 pub struct CommitTimes {
     commits: VecDeque<(Duration, u64)>,
-    purged: u64,
+}
+
+impl CommitTimes {
+    /// Everything up to `commit` counts as made now.
+    pub fn starting_at(now: Duration, commit: u64) -> CommitTimes {
+        CommitTimes { commits: VecDeque::from([(now, commit)]) }
+    }
 }
 
 /// Log files and the last sequence in each.
@@ -100,16 +105,9 @@ impl Writer {
     async fn purge(&self) -> Result<()> {
         let now = self.parts.clock.elapsed();
         let through = {
-            let mut times = self.commit_times();
-            let mut through = None;
-            while times
-                .commits
-                .front()
-                .is_some_and(|(at, _)| now.saturating_sub(*at) > self.parts.ingest.window)
-            {
-                through = times.commits.pop_front().map(|(_, seq)| seq);
-            }
-            through.filter(|seq| *seq > times.purged)
+            let times = self.commit_times();
+            let old = |at: Duration| now.saturating_sub(at) > self.parts.ingest.window;
+            times.commits.iter().take_while(|(at, _)| old(*at)).map(|(_, seq)| *seq).last()
         };
         let Some(through) = through else { return Ok(()) };
         // Nothing is deleted while a commit is in doubt, nor by a writer that has been fenced.
@@ -128,7 +126,8 @@ impl Writer {
             .await?;
         self.parts.catalog.purge(through).await?;
         let mut state = self.state();
-        let mut update = DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
+        let mut update =
+            DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
         for collection in snapshot.collections() {
             // What every answerable V has in delta files, or folded.
             let floor = state.snapshot.deltas_through_at(through, collection.id);
@@ -142,7 +141,7 @@ impl Writer {
         state.snapshot = Arc::new(purged);
         self.publish(&state);
         drop(state);
-        self.commit_times().purged = through;
+        self.commit_times().commits.retain(|(_, seq)| *seq > through);
         self.parts.metrics.files_removed_total.inc_by(count);
         Ok(())
     }

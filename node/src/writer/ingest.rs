@@ -17,6 +17,10 @@ use mishards_segment::{Column, key_at};
 use mishards_types::{DataType, Error, Field, Key, PartitionId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a pending delete costs in memory, about.
+const DELETE_BYTES: usize = 96;
 
 impl Writer {
     /// Writes rows, all or nothing.
@@ -36,7 +40,7 @@ impl Writer {
 
     /// Past the limit writes are refused with a code that clients retry, until a flush has made room.
     fn check_room(&self) -> Result<()> {
-        let growing = self.parts.metrics.growing_bytes.get() as usize + self.deletes.entries() * 96;
+        let growing = self.growing_bytes.load(Ordering::Relaxed) + self.deletes.entries() * DELETE_BYTES;
         let limit = self.parts.ingest.growing_limit_bytes;
         if growing < limit {
             return Ok(());
@@ -81,9 +85,12 @@ impl Writer {
             })),
         };
         let payload = encode_record(&record);
-        let Some(Body::Write(logged)) = record.body else { return Err(Failure::internal("a write without rows")) };
+        let Some(Body::Write(logged)) = record.body else {
+            return Err(Failure::internal("a write without rows"));
+        };
         let write = prepare_write(collection, logged)?;
-        let keys = write.inserts.iter().flat_map(|rows| keys_of(collection, &rows.columns)).collect::<Vec<_>>();
+        let keys =
+            write.inserts.iter().flat_map(|rows| keys_of(collection, &rows.columns)).collect::<Vec<_>>();
         Ok(Prepared { payload, write, keys: keys_to_wire(keys) })
     }
 
@@ -123,7 +130,11 @@ fn key_column(field: &Field, data: scalar_field::Data) -> FieldData {
 pub fn prepare_write(collection: &Collection, write: LogWrite) -> Result<PreparedWrite> {
     Ok(PreparedWrite {
         collection: collection.id,
-        inserts: write.inserts.into_iter().map(|part| prepare_rows(collection, part)).collect::<Result<_>>()?,
+        inserts: write
+            .inserts
+            .into_iter()
+            .map(|part| prepare_rows(collection, part))
+            .collect::<Result<_>>()?,
         deletes: keys_from_wire(write.deletes),
         delete_partition: PartitionId(write.delete_partition),
         resolved_at: Timestamp(write.resolved_at),

@@ -58,7 +58,7 @@ impl Writer {
         let new = self
             .parts
             .pools
-            .io(move || {
+            .background(move || {
                 let deltas = Deltas { files: &deltas, through: collection.deltas_through };
                 let mut opened = Vec::new();
                 for segment in &segments {

@@ -29,7 +29,7 @@ use mishards_proto::node::DeletesUpdate;
 use mishards_storage::Storage;
 use mishards_types::{Clock, Entropy, LogId, Timestamp};
 use state::State;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, RwLock, broadcast, watch};
 
@@ -69,6 +69,7 @@ pub struct Writer {
     flush_wanted: Notify,
     files: Mutex<gc::LogFiles>,
     commit_times: Mutex<gc::CommitTimes>,
+    growing_bytes: AtomicUsize,
 }
 
 /// Ids are unique without asking anybody: the epoch, which never comes twice, then a counter.
@@ -83,6 +84,7 @@ impl Writer {
     ) -> Result<Arc<Writer>> {
         let taken = takeover::take_over(&parts).await?;
         let recovered = takeover::recover(&parts, &taken, &deletes).await?;
+        let version = recovered.state.snapshot.version;
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {
             log_id: taken.log,
@@ -100,9 +102,11 @@ impl Writer {
             delete_stream: broadcast::Sender::new(1024),
             flush_wanted: Notify::new(),
             files: Mutex::new(recovered.files),
-            commit_times: Mutex::default(),
+            commit_times: Mutex::new(gc::CommitTimes::starting_at(parts.clock.elapsed(), version.commit_seq)),
+            growing_bytes: AtomicUsize::new(0),
             parts,
         });
+        writer.publish(&writer.state());
         log_thread::start(Arc::clone(&writer), recovered.log, records)?;
         writer.start_background();
         Ok(writer)
@@ -138,7 +142,9 @@ impl Writer {
         self.view.store(Arc::new(state.view()));
         self.changed.send_modify(|n| *n += 1);
         self.parts.metrics.growing_rows.set(state.growing_rows() as i64);
-        self.parts.metrics.growing_bytes.set(state.growing_bytes() as i64);
+        let bytes = state.growing_bytes();
+        self.growing_bytes.store(bytes, Ordering::Relaxed);
+        self.parts.metrics.growing_bytes.set(bytes as i64);
     }
 
     /// A planned end of the term.

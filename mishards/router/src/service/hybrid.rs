@@ -1,11 +1,11 @@
 //! Hybrid search: several searches at one point in time, fused into one list.
 
-use super::Router;
 use super::names::database_name;
 use super::output::Output;
 use super::read_point::Consistency;
 use super::search::{result_data, rounded};
 use super::search_request::SearchJob;
+use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::Row;
 use crate::plan::{Filter, choose_partitions, plan_read};
@@ -14,8 +14,6 @@ use crate::wire::{Params, templates_from_wire};
 use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request::SearchInput};
 use mishards_types::{Error, Key, Metric, Result, limits};
 use std::collections::HashMap;
-
-const PLANS: usize = 3;
 
 struct Fusion {
     ranker: Ranker,
@@ -96,10 +94,13 @@ impl Router {
             exactly: false,
         };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
-        for _ in 0..PLANS {
+        for _ in 0..REPLANS {
             match self.hybrid_once(database, &request, &jobs, &fusion, &output, consistency).await? {
                 Ok(results) => return Ok(results),
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
+                    last = failure;
+                    tokio::time::sleep(REPLAN_PAUSE).await;
+                }
                 Err(failure) => return Err(failure.error),
             }
         }

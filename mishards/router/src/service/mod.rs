@@ -27,6 +27,11 @@ use mishards_types::{Clock, Error, Result, Version};
 use read_point::ReadPoints;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+/// How often a read is planned anew when files moved under it, and the pause before: the newer catalog is on its way.
+const REPLANS: usize = 20;
+const REPLAN_PAUSE: Duration = Duration::from_millis(25);
 
 /// Settings of a router.
 #[derive(Debug, Clone)]
@@ -72,7 +77,7 @@ impl Router {
 
     /// Whether requests can be answered now.
     pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready() && self.topology.writer().is_ok()
+        self.catalog.is_ready() && self.topology.is_ready()
     }
 
     fn scatter(&self) -> Scatter<'_> {

@@ -128,6 +128,7 @@ impl Router {
         let plan = ReadPlan {
             collection: Arc::clone(&plan.collection),
             segments: segments.clone(),
+            growing_optional: false,
             scope: unfiltered,
         };
         let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));

@@ -1,9 +1,9 @@
 //! Query: rows by filter, in key order; count(*).
 
-use super::Router;
 use super::names::{Named, database_name};
 use super::output::Output;
 use super::read_point::Consistency;
+use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page};
 use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
@@ -16,8 +16,6 @@ use mishards_proto::schema::{
 use mishards_types::{Error, Result, limits};
 
 const COUNT: &str = "count(*)";
-/// How often a read is planned anew when files moved under it.
-const PLANS: usize = 3;
 
 struct QueryJob {
     filter: Filter,
@@ -44,7 +42,7 @@ impl Router {
             Output::parse(&named.collection.schema, &request.output_fields, true)?
         };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
-        for _ in 0..PLANS {
+        for _ in 0..REPLANS {
             let named = self.collection(database, &request.collection_name).await?;
             let (point, named) = self.read_point(named, &request.collection_name, job.consistency).await?;
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
@@ -67,7 +65,10 @@ impl Router {
                         ..Default::default()
                     });
                 }
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
+                    last = failure;
+                    tokio::time::sleep(REPLAN_PAUSE).await;
+                }
                 Err(failure) => return Err(failure.error),
             }
         }

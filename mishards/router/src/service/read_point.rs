@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How old a read point may be for a bounded read, counted from its sending.
 const BOUNDED: Duration = Duration::from_secs(5);
+/// Level numbers from here on do not ask for fresh rows.
+const EVENTUALLY: i32 = 3;
 const TRIES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,14 +62,15 @@ impl Router {
         let fresh_needed = level == 0 || level == 1 || asked.exactly;
         let known = self.known_point(named.collection.id, level, wanted).filter(|_| !fresh_needed);
         if let Some(point) = known {
-            return Ok((point, named));
+            return Ok((ReadPoint { growing_optional: level >= EVENTUALLY, ..point }, named));
         }
         let sent = self.clock.elapsed();
-        let answer = self.ask_writer(&named.database.name, name).await;
+        let tries = if level >= EVENTUALLY && !asked.exactly { 1 } else { TRIES };
+        let answer = self.ask_writer(&named.database.name, name, tries).await;
         let answer = match answer {
             Ok(answer) => answer,
             // Without the writer an eventual read takes what there is.
-            Err(_) if level >= 3 && !asked.exactly => {
+            Err(_) if level >= EVENTUALLY && !asked.exactly => {
                 return Ok((self.last_point(named.collection.id), named));
             }
             Err(error) => return Err(error),
@@ -78,6 +81,7 @@ impl Router {
             timestamp: Timestamp(answer.timestamp),
             delete_sequence: answer.delete_sequence,
             epoch: answer.epoch,
+            growing_optional: level >= EVENTUALLY && !asked.exactly,
         };
         self.remember(CollectionId(answer.collection_id), Known { point, sent });
         if asked.exactly && wanted != Timestamp::ZERO {
@@ -96,12 +100,14 @@ impl Router {
     fn known_point(&self, collection: CollectionId, level: i32, wanted: Timestamp) -> Option<ReadPoint> {
         let known = *self.lock().get(&collection)?;
         let young = self.clock.elapsed().saturating_sub(known.sent) < BOUNDED;
-        (known.point.timestamp >= wanted && (young || level >= 3)).then_some(known.point)
+        (known.point.timestamp >= wanted && (young || level >= EVENTUALLY)).then_some(known.point)
     }
 
     fn last_point(&self, collection: CollectionId) -> ReadPoint {
-        let nothing = ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0 };
-        self.lock().get(&collection).map_or(nothing, |k| k.point)
+        let nothing =
+            ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0, growing_optional: true };
+        let last = self.lock().get(&collection).map_or(nothing, |k| k.point);
+        ReadPoint { growing_optional: true, ..last }
     }
 
     fn remember(&self, collection: CollectionId, known: Known) {
@@ -117,9 +123,9 @@ impl Router {
     }
 
     /// Asks the writable node, waiting through a takeover.
-    async fn ask_writer(&self, database: &str, collection: &str) -> Result<ReadPointResponse> {
+    async fn ask_writer(&self, database: &str, collection: &str, tries: usize) -> Result<ReadPointResponse> {
         let mut last = Error::unavailable("no writable node answers");
-        for _ in 0..TRIES {
+        for _ in 0..tries {
             let request =
                 ReadPointRequest { database: database.to_owned(), collection: collection.to_owned() };
             match self.topology.writer() {

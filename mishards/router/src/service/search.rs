@@ -1,10 +1,10 @@
 //! Search: plan, scatter, gather, fetch, for one request.
 
-use super::Router;
 use super::names::database_name;
 use super::output::{Output, group_column};
 use super::read_point::Consistency;
 use super::search_request::{Group, SearchJob};
+use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
 use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
@@ -14,8 +14,6 @@ use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::Searc
 use mishards_proto::node::SearchRequest as NodeSearch;
 use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
 use mishards_types::{DataType, Error, Key, Metric, Result, Timestamp};
-
-const PLANS: usize = 3;
 
 impl Router {
     pub async fn search(&self, db: &str, request: SearchRequest) -> Result<SearchResults> {
@@ -45,7 +43,7 @@ impl Router {
             exactly: job.is_iterator,
         };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
-        for _ in 0..PLANS {
+        for _ in 0..REPLANS {
             let named = self.collection(database, &request.collection_name).await?;
             let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
@@ -61,7 +59,10 @@ impl Router {
                         point.timestamp,
                     ));
                 }
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => last = failure,
+                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
+                    last = failure;
+                    tokio::time::sleep(REPLAN_PAUSE).await;
+                }
                 Err(failure) => return Err(failure.error),
             }
         }

@@ -241,7 +241,10 @@ fn fill(field: &Field, data: Data, valid: Vec<bool>) -> Result<FieldData> {
             Data::ArrayData(ArrayArray { data: valid.iter().map(take).collect(), element_type })
         }
         _ => {
-            return Err(Error::invalid(format!("the data of field {} is of an unsupported type", field.name)));
+            return Err(Error::invalid(format!(
+                "the data of field {} is of an unsupported type",
+                field.name
+            )));
         }
     };
     // A null that a default stands in for is a value.
