@@ -104,3 +104,21 @@ def test_killing_read_only_nodes_fails_no_search(own_cluster, level):
 def revive(cluster: Cluster, node: str) -> None:
     cluster.processes[node].start()
     cluster.processes[node].wait_until_ready(time.monotonic() + READY_WITHIN)
+
+
+def test_without_the_writer_files_are_still_read(own_cluster):
+    """Eventual reads go on from files while the writable node is away; it comes back and everything is there."""
+    client = MilvusClient(own_cluster.uri, timeout=CONNECT_WITHIN)
+    vectors = fill(client, "table")
+    client.flush("table")
+    exact = dict(enumerate(scores("L2", vectors, vectors[7])))
+    own_cluster.processes["writer"].kill9()
+    for _ in range(20):
+        hits = client.search(
+            "table", data=[vectors[7].tolist()], limit=LIMIT, consistency_level="Eventually", retry_times=0
+        )[0]
+        check_hits(hits, exact, "L2", LIMIT)
+    revive(own_cluster, "writer")
+    count = client.query("table", "", output_fields=["count(*)"], consistency_level="Strong")
+    assert count[0]["count(*)"] == ROWS + FRESH
+    client.close()
