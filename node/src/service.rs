@@ -159,7 +159,7 @@ impl Node {
         let segments =
             snapshot.flushed_since(scope.version, scope.collection).into_iter().filter(wanted).collect();
         let growing = view.growing_units(scope.collection, &scope.partitions);
-        let deltas = snapshot.deltas_of(scope.collection).map(|d| (**d).clone()).collect();
+        let deltas = snapshot.recent_deltas_of(scope.collection).map(|d| (**d).clone()).collect();
         let through = snapshot.collection(scope.collection).map_or(Sequence(0), |c| c.deltas_through);
         Ok((growing, segments, deltas, through))
     }

@@ -106,6 +106,22 @@ def revive(cluster: Cluster, node: str) -> None:
     cluster.processes[node].wait_until_ready(time.monotonic() + READY_WITHIN)
 
 
+@pytest.mark.parametrize("level", ["Bounded", "Strong"])
+def test_restarting_the_writer_fails_no_search(own_cluster, level):
+    """kill -9 of the writable node, with rows that are only in its log: searches wait for it, and miss nothing."""
+    client = MilvusClient(own_cluster.uri, timeout=CONNECT_WITHIN)
+    vectors = fill(client, "table")
+    if level == "Bounded":
+        time.sleep(BOUND)
+    with Load(own_cluster.uri, "table", level, vectors) as load:
+        load.goes_on("with the writer")
+        own_cluster.processes["writer"].kill9()
+        revive(own_cluster, "writer")
+        load.goes_on("with the writer again")
+    print(f"{sum(load.answered)} searches, the slowest took {max(load.slowest):.2f} s")
+    client.close()
+
+
 def test_without_the_writer_files_are_still_read(own_cluster):
     """Eventual reads go on from files while the writable node is away; it comes back and everything is there."""
     client = MilvusClient(own_cluster.uri, timeout=CONNECT_WITHIN)

@@ -242,6 +242,13 @@ impl Snapshot {
         self.deltas().filter(move |d| d.collection == collection)
     }
 
+    /// The delta files of a collection, with those that were removed within the window: a segment that a merge has
+    /// replaced never folded what came after it.
+    pub fn recent_deltas_of(&self, collection: CollectionId) -> impl Iterator<Item = &Arc<DeltaFile>> {
+        let past = self.past_deltas.iter().map(|(_, _, d)| d);
+        self.deltas().chain(past).filter(move |d| d.collection == collection)
+    }
+
     /// Up to which sequence a collection's deletes were in delta files (or folded) at a commit within the window.
     pub fn deltas_through_at(&self, commit: u64, collection: CollectionId) -> Sequence {
         let live = self.deltas.values().map(|(added, d)| (*added, d));

@@ -22,6 +22,9 @@ pub type Call<T> = dyn Fn(Arc<dyn NodeClient>, Scope) -> BoxFuture<'static, Resu
 
 /// Rounds of "not caught up" by the writer before giving up: it is the last candidate for growing rows.
 const WRITER_ROUNDS: usize = 25;
+/// How long a read waits for a writable node to appear.
+const TAKEOVER_ROUNDS: usize = 100;
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const WRITER_PAUSE: Duration = Duration::from_millis(20);
 
 /// One thing to be answered for.
@@ -61,6 +64,9 @@ impl Scatter<'_> {
         let mut parts = Vec::new();
         let mut running = FuturesUnordered::new();
         loop {
+            if !plan.growing_optional && waiting.iter().any(|task| task.segment.is_none()) {
+                self.await_writer().await;
+            }
             for (node, tasks) in self.assign(plan, std::mem::take(&mut waiting))? {
                 let scope = scope_for(plan, &tasks)?;
                 let answer = call(Arc::clone(&node.client), scope);
@@ -81,6 +87,16 @@ impl Scatter<'_> {
                     waiting = tasks;
                 }
             }
+        }
+    }
+
+    /// A writer that restarts or is taken over from is back soon: better late than refused.
+    async fn await_writer(&self) {
+        for _ in 0..TAKEOVER_ROUNDS {
+            if self.topology.writer().is_ok() {
+                return;
+            }
+            tokio::time::sleep(TAKEOVER_PAUSE).await;
         }
     }
 

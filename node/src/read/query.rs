@@ -39,11 +39,11 @@ fn first_rows(index: usize, unit: &Unit, filter: Option<&Bitmap>, limit: usize) 
         timestamp: unit.timestamp(row),
         distance: 0.0,
     };
-    let mut out: Vec<Found> = Vec::new();
+    let (mut out, mut keys): (Vec<Found>, usize) = (Vec::new(), 0);
     let mut take = |row: u32| {
         let found = to_found(row);
-        let new_key = out.last().is_none_or(|last| last.key != found.key);
-        if new_key && out.len() >= limit {
+        keys += usize::from(out.last().is_none_or(|last| last.key != found.key));
+        if keys > limit {
             return false;
         }
         out.push(found);

@@ -125,10 +125,8 @@ fn replay_all(
     let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
     let mut state = State::new(Arc::clone(&snapshot), Sequence(0), newest_row);
     deletes.reset(log.epoch);
-    for collection in snapshot.collections() {
-        // The replay brings back only what is above: who needs less must get it from files.
-        deletes.raise_floor(collection.id, collection.deltas_through);
-    }
+    // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
+    snapshot.collections().for_each(|c| deletes.raise_floor(c.id, c.deltas_through));
     let mut files = LogFiles::default();
     let mut replay = Replay::new(&mut state, deletes);
     let mut last_timestamp = newest_row;

@@ -1,0 +1,146 @@
+//! A damaged byte is found by its checksum, named, and never served: in the log it refuses the start, in a file of a
+//! segment it fails the sub-queries of that segment and no others.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod world;
+
+use mishards_catalog::Segment;
+use mishards_proto::node::failure::Kind;
+use std::sync::Arc;
+use world::*;
+
+/// A collection with two segments, the first with an index file and a delete file, and a third that is not touched.
+async fn published() -> (World, Site) {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    for round in 0..2 {
+        site.insert(round * 10..round * 10 + 10).await.unwrap();
+        site.delete([round * 10]).await.unwrap();
+        site.flush().await.unwrap();
+    }
+    site.create_index("tag", "INVERTED", None).await.unwrap();
+    eventually("indexes", async || site.segments().iter().all(|s| s.indexes.len() == 1)).await;
+    (world, site)
+}
+
+/// Every read of the damaged segment fails by name; the other one answers.
+async fn is_refused(world: &World, site: &Site, damaged: &Arc<Segment>, path: &str) {
+    let (reader, pinned) = (world.node("reader"), site.pin().await);
+    let bad = pinned.scope(std::slice::from_ref(damaged), false);
+    for _ in 0..2 {
+        // What was never open has not been verified either: these deletes are in the segment's own file.
+        let mut scope = bad.clone();
+        scope.delete_sequence = 0;
+        let status = query(&reader, scope).await.unwrap_err();
+        assert_eq!(failure(&status).kind(), Kind::Unreadable, "{status}");
+        let (message, name) = (failure(&status).message, path.rsplit('/').next().unwrap());
+        let segment = format!("segment {}", damaged.id);
+        assert!(message.contains(name) && message.contains(&segment), "{path} is not named by: {message}");
+    }
+    let others: Vec<Arc<Segment>> = pinned.segments().into_iter().filter(|s| s.id != damaged.id).collect();
+    let mut scope = pinned.scope(&others, false);
+    scope.delete_sequence = 0;
+    assert_eq!(query(&reader, scope).await.unwrap().len(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_any_file_of_a_segment_is_found_and_named() {
+    let (world, site) = published().await;
+    let segment = Arc::clone(&site.segments()[0]);
+    assert!(segment.delete_file.is_some() && segment.all_files().count() >= 5);
+    for file in segment.all_files() {
+        world.flip(&file.path);
+        is_refused(&world, &site, &segment, &file.path).await;
+        world.flip(&file.path);
+    }
+    let reader = world.node("reader");
+    let mut scope = site.pin().await.files();
+    scope.delete_sequence = 0;
+    assert_eq!(query(&reader, scope).await.unwrap().len(), 18, "whole again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_cut_short_is_found_and_named() {
+    let (world, site) = published().await;
+    let segment = Arc::clone(&site.segments()[0]);
+    for file in segment.all_files() {
+        let whole = mishards_storage::Storage::read(&world.disk, &file.path).unwrap();
+        for left in [0, 7, whole.len() - 1] {
+            world.disk.tamper(&file.path, |bytes| bytes.truncate(left));
+            is_refused(&world, &site, &segment, &file.path).await;
+            world.disk.tamper(&file.path, |bytes| *bytes = whole.to_vec());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_a_delta_file_is_found_and_named() {
+    let mut world = World::new();
+    world.ingest.delta_max_deletes = 1;
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    site.flush().await.unwrap();
+    site.delete([3]).await.unwrap();
+    eventually("a delta file", async || site.snapshot().deltas().count() == 1).await;
+    let path = site.snapshot().deltas().next().unwrap().file.path.clone();
+    world.flip(&path);
+    let status = query(&world.node("reader"), site.pin().await.files()).await.unwrap_err();
+    assert_eq!(failure(&status).kind(), Kind::Unreadable);
+    assert!(failure(&status).message.contains(&path), "{status}");
+}
+
+async fn start_is_refused(world: &World, names: &str) {
+    let refused = match world.try_start().await {
+        Ok(_) => panic!("it started"),
+        Err(failure) => failure,
+    };
+    assert_eq!(refused.kind, mishards_node::Kind::Unreadable, "{refused}");
+    assert!(refused.to_string().contains(names), "{names} is not named by: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_acknowledged_records_refuses_the_start() {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    for key in 0..20 {
+        site.insert([key]).await.unwrap();
+    }
+    let id = site.writer.log_id().to_string();
+    site.kill(&world).await;
+    for file in world.files(&format!("log/{id}")).iter().filter(|f| !f.ends_with("fence")) {
+        world.flip(file);
+        start_is_refused(&world, &id).await;
+        start_is_refused(&world, &id).await;
+        world.flip(file);
+    }
+    let site = world.start().await;
+    assert_eq!(site.keys().await, (0..20).collect::<Vec<_>>(), "nothing was thrown away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_log_file_refuses_the_start() {
+    let mut world = World::new();
+    world.ingest.log_file_bytes = 512;
+    let site = world.start_with_collection().await;
+    for key in 0..20 {
+        site.insert([key]).await.unwrap();
+    }
+    let id = site.writer.log_id().to_string();
+    site.kill(&world).await;
+    let files = world.files(&format!("log/{id}"));
+    let middle: Vec<&String> = files.iter().filter(|f| !f.ends_with("fence")).skip(1).collect();
+    assert!(middle.len() > 2);
+    mishards_storage::Storage::remove(&world.disk, middle[0]).unwrap();
+    start_is_refused(&world, &id).await;
+}
+
+/// Growing rows exist only in the writer's memory: a damaged segment does not take them along.
+#[tokio::test(flavor = "multi_thread")]
+async fn growing_rows_answer_beside_a_damaged_segment() {
+    let (world, site) = published().await;
+    site.insert(100..105).await.unwrap();
+    let segment = Arc::clone(&site.segments()[0]);
+    world.flip(&segment.footer.path);
+    let scope = site.pin().await.scope(&[], true);
+    assert_eq!(keys(&site.node, scope).await.unwrap(), (100..105).collect::<Vec<_>>());
+}

@@ -1,0 +1,220 @@
+//! One cluster in one process: real nodes and writers over a disk and a catalog in memory, called through the
+//! server trait as a router calls them, with scopes built as a router builds them.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+mod calls;
+
+pub use calls::*;
+
+use mishards_catalog::Catalog;
+use mishards_node::{
+    IngestOptions, Metrics, Node, NodeOptions, NodeParts, Pools, Result, Writer, WriterParts,
+};
+use mishards_storage::Storage;
+use mishards_types::{Clock, DataType, Entropy, FIRST_FIELD_ID, Field, FieldId, Schema};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Real time, which a test may move ahead.
+pub struct TestClock {
+    start: tokio::time::Instant,
+    ahead_ms: AtomicU64,
+}
+
+impl TestClock {
+    pub fn advance(&self, by: Duration) {
+        self.ahead_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn unix_ms(&self) -> u64 {
+        1_700_000_000_000 + self.elapsed().as_millis() as u64
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed() + Duration::from_millis(self.ahead_ms.load(Ordering::SeqCst))
+    }
+}
+
+struct Bits;
+
+impl Entropy for Bits {
+    fn next_u64(&self) -> u64 {
+        RandomState::new().hash_one(0u8)
+    }
+}
+
+/// What outlives every process: the disk, the catalog, time.
+#[derive(Clone)]
+pub struct World {
+    pub disk: mishards_storage::Memory,
+    pub storage: Arc<dyn Storage>,
+    pub catalog: Arc<dyn Catalog>,
+    pub clock: Arc<TestClock>,
+    pub ingest: IngestOptions,
+}
+
+/// One process that was started as the writer.
+pub struct Site {
+    pub node: Node,
+    pub writer: Arc<Writer>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let disk = mishards_storage::Memory::new();
+        let clock = TestClock { start: tokio::time::Instant::now(), ahead_ms: AtomicU64::new(0) };
+        World {
+            storage: Arc::new(disk.clone()),
+            disk,
+            catalog: Arc::new(mishards_catalog::Memory::new()),
+            clock: Arc::new(clock),
+            ingest: IngestOptions { background_threads: 1, log_file_bytes: 4096, ..IngestOptions::default() },
+        }
+    }
+
+    /// With a window so short that a test can wait for it.
+    pub fn with_short_window() -> World {
+        let mut world = World::new();
+        world.ingest.window = Duration::from_millis(300);
+        world
+    }
+
+    pub fn with_catalog(mut self, catalog: impl Catalog) -> World {
+        self.catalog = Arc::new(catalog);
+        self
+    }
+
+    /// A read-only node.
+    pub fn node(&self, name: &str) -> Node {
+        self.node_with(self.node_options(name), Pools::start(2, 1).unwrap())
+    }
+
+    fn node_options(&self, name: &str) -> NodeOptions {
+        NodeOptions {
+            name: name.to_owned(),
+            cluster_id: "test".to_owned(),
+            search_threads: 2,
+            catch_up_wait: Duration::from_millis(100),
+        }
+    }
+
+    fn node_with(&self, options: NodeOptions, pools: Pools) -> Node {
+        Node::new(NodeParts {
+            options,
+            storage: Arc::clone(&self.storage),
+            clock: self.clock.clone(),
+            pools,
+            metrics: metrics(),
+        })
+    }
+
+    /// Starts a process that takes over as the writer, whoever else lives.
+    pub async fn try_start(&self) -> Result<Site> {
+        let pools = Pools::start(2, 1).unwrap();
+        let options = self.node_options("writer");
+        let node = self.node_with(options.clone(), pools.clone());
+        let parts = WriterParts {
+            storage: Arc::clone(&self.storage),
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            entropy: Arc::new(Bits),
+            pools,
+            metrics: metrics(),
+            node: options,
+            ingest: self.ingest.clone(),
+            others_are_dead: true,
+        };
+        let writer = node.become_writer(parts).await?;
+        Ok(Site { node, writer })
+    }
+
+    pub async fn start(&self) -> Site {
+        self.try_start().await.unwrap()
+    }
+
+    /// Starts the first writer and makes the collection.
+    pub async fn start_with_collection(&self) -> Site {
+        let site = self.start().await;
+        site.create_collection(schema()).await.unwrap();
+        site
+    }
+
+    /// The process ends with a power failure, and the next one starts.
+    pub async fn restart(&self, site: Site) -> Site {
+        site.kill(self).await;
+        self.start().await
+    }
+
+    /// Names of files below a directory.
+    pub fn files(&self, dir: &str) -> Vec<String> {
+        self.disk.list(dir).unwrap().into_iter().map(|e| format!("{dir}/{}", e.name)).collect()
+    }
+
+    /// Changes a bit in the middle of a file.
+    pub fn flip(&self, path: &str) {
+        self.disk.tamper(path, |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x10;
+        });
+    }
+}
+
+impl Site {
+    /// Stops the log as a killed process would: nothing more is written.
+    pub async fn kill(self, world: &World) {
+        self.writer.drain().await;
+        self.writer.ended().await;
+        world.disk.crash();
+    }
+}
+
+pub fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).unwrap()
+}
+
+/// Polls until something holds; panics with `what` when it never does.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..500 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what} never came true");
+}
+
+pub fn field(id: i64, name: &str, data_type: DataType) -> Field {
+    Field {
+        id: FieldId(id),
+        name: name.to_owned(),
+        data_type,
+        description: String::new(),
+        primary: id == FIRST_FIELD_ID,
+        auto_id: false,
+        partition_key: false,
+        clustering_key: false,
+        dynamic: false,
+        nullable: false,
+        default: None,
+        element: None,
+        dim: data_type.is_vector().then_some(DIM),
+        max_length: (data_type == DataType::VarChar).then_some(64),
+        max_capacity: None,
+        params: BTreeMap::new(),
+    }
+}
+
+/// A key, a vector and a string.
+pub fn schema() -> Schema {
+    let fields = vec![
+        field(100, "id", DataType::Int64),
+        field(101, "vec", DataType::FloatVector),
+        field(102, "tag", DataType::VarChar),
+    ];
+    Schema { description: String::new(), fields, enable_dynamic: false }
+}
