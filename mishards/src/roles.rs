@@ -97,6 +97,9 @@ async fn until_done(
 ) -> Result<(), String> {
     let overdue = async {
         stop.cancelled().await;
+        if let Some(writer) = writer {
+            writer.end_streams();
+        }
         tokio::time::sleep(patience).await;
     };
     let ended = async {

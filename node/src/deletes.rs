@@ -96,7 +96,7 @@ impl Deletes {
             return;
         }
         entry.floor = floor;
-        let kept = entry.records.split_off(&Sequence(floor.0 + 1));
+        let kept = entry.records.split_off(&Sequence(floor.0.saturating_add(1)));
         let dropped: usize = std::mem::replace(&mut entry.records, kept).values().map(Vec::len).sum();
         state.entries -= dropped;
     }

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The version of this API that we speak.
 pub const API_VERSION: u32 = 1;
 
+const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What a node is made of.
 pub struct NodeParts {
     pub options: NodeOptions,
@@ -71,9 +73,20 @@ impl Node {
         Ok(writer)
     }
 
-    /// Follows a writer's deletes until the future is dropped.
+    /// Follows a writer's deletes, and closes what is not used any more, until the future is dropped.
     pub fn follow(&self, source: Arc<dyn crate::DeleteSource>) -> impl Future<Output = ()> + Send + use<> {
-        crate::follow_deletes(source, Arc::clone(&self.inner.deletes))
+        let follow = crate::follow_deletes(source, Arc::clone(&self.inner.deletes));
+        let inner = Arc::clone(&self.inner);
+        let tidy = async move {
+            loop {
+                tokio::time::sleep(TIDY_EVERY).await;
+                inner.cache.close_idle();
+                inner.metrics.open_segments.set(inner.cache.len() as i64);
+            }
+        };
+        async move {
+            tokio::join!(follow, tidy);
+        }
     }
 
     pub(crate) fn writer(&self) -> Result<Arc<Writer>> {
@@ -139,7 +152,8 @@ impl Node {
         &self,
         scope: &ReadScope,
     ) -> Result<(Vec<Arc<Unit>>, Vec<Arc<Segment>>, Vec<DeltaFile>, Sequence)> {
-        let view = self.writer()?.view();
+        let writer = self.writer()?;
+        let view = writer.view();
         let snapshot = &view.snapshot;
         if scope.version.commit_seq > snapshot.version.commit_seq || view.applied_timestamp < scope.timestamp
         {
@@ -154,14 +168,24 @@ impl Node {
                 scope.version, snapshot.version
             )));
         }
+        // Merges have left out rows that were dead for longer than the window.
+        let oldest = view.applied_timestamp.minus_ms(writer.window().as_millis() as u64);
+        if scope.timestamp < oldest {
+            let text =
+                format!("the read is at {}, older than the window: begin anew", scope.timestamp.unix_ms());
+            return Err(Failure::new(crate::Kind::Refused, Error::new(mishards_types::Code(11), text)));
+        }
+        // Its growing rows went with it.
+        let Some(collection) = snapshot.collection(scope.collection) else {
+            return Err(Failure::too_old(format!("collection {} has been dropped", scope.collection)));
+        };
         let wanted =
             |s: &Arc<Segment>| scope.partitions.is_empty() || scope.partitions.contains(&s.partition);
         let segments =
             snapshot.flushed_since(scope.version, scope.collection).into_iter().filter(wanted).collect();
         let growing = view.growing_units(scope.collection, &scope.partitions);
         let deltas = snapshot.recent_deltas_of(scope.collection).map(|d| (**d).clone()).collect();
-        let through = snapshot.collection(scope.collection).map_or(Sequence(0), |c| c.deltas_through);
-        Ok((growing, segments, deltas, through))
+        Ok((growing, segments, deltas, collection.deltas_through))
     }
 
     fn served(&self, started: std::time::Duration, scope: &ReadScope, units: &[Arc<Unit>]) -> Served {
@@ -283,7 +307,9 @@ impl Node {
                 entry.oldest_timestamp = entry.oldest_timestamp.min(growing.oldest.0);
             }
         }
-        Ok(GrowingResponse { partitions: partitions.into_values().collect() })
+        let v = view.snapshot.version;
+        let version = Some(Version { commit_seq: v.commit_seq, commit_id: v.commit_id });
+        Ok(GrowingResponse { partitions: partitions.into_values().collect(), version })
     }
 }
 

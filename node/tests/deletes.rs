@@ -242,3 +242,37 @@ async fn delta_files_alone_are_enough_without_a_stream() {
     let lonely = world.node("lonely");
     assert_eq!(keys(&lonely, site.pin().await.files()).await.unwrap().len(), 8);
 }
+
+/// The merge has read its inputs and is held before its first file; deletes that come then are in none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_between_a_merges_start_and_its_publication_stays_effective() {
+    let (hold, holding) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let mut world = World::new();
+    let (wait, waits) = (Arc::clone(&hold), Arc::clone(&holding));
+    let fault = move |op: &'static str, path: &str| {
+        while op == "create" && path.starts_with("segments/") && wait.load(Ordering::SeqCst) {
+            waits.store(true, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        false
+    };
+    world.storage = Arc::new(mishards_storage::Faulty::new(world.disk.clone(), fault));
+    let site = world.start_with_collection().await;
+    for round in 0..4 {
+        site.insert(round * 10..round * 10 + 10).await.unwrap();
+        site.flush().await.unwrap();
+    }
+    hold.store(true, Ordering::SeqCst);
+    eventually("the merge is under way", async || holding.load(Ordering::SeqCst)).await;
+    delete_one_by_one(&site, 5..15).await;
+    hold.store(false, Ordering::SeqCst);
+    eventually("a merge", async || site.segments().len() == 1).await;
+    let expected: Vec<i64> = (0..5).chain(15..40).collect();
+    assert_eq!(site.keys().await, expected);
+    let (reader, _) = follower(&world, &site);
+    assert_eq!(caught_up(&reader, &site.pin().await).await, expected);
+    let site = world.restart(site).await;
+    assert_eq!(site.keys().await, expected);
+    let (reader, _) = follower(&world, &site);
+    assert_eq!(caught_up(&reader, &site.pin().await).await, expected);
+}

@@ -4,7 +4,7 @@
 use crate::model::*;
 use mishards_types::{CollectionId, DatabaseId, Epoch, PartitionId, SegmentId, Sequence, Version};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One change of a transaction.
@@ -39,6 +39,8 @@ pub struct Snapshot {
     /// What was replaced or removed within the window: (added_at, removed_at, row).
     past_segments: Vec<(u64, u64, Arc<Segment>)>,
     past_deltas: Vec<(u64, u64, Arc<DeltaFile>)>,
+    /// Collections that were dropped and whose row is still kept: a log may still hold rows of them.
+    dropped: BTreeSet<CollectionId>,
     /// (commit_seq, commit_id) of the commits within the window, oldest first.
     history: Vec<Version>,
 }
@@ -109,7 +111,10 @@ impl Snapshot {
     fn put(&mut self, entity: Entity, at: u64) {
         match entity {
             Entity::Database(x) => drop(self.databases.insert(x.id, Arc::new(x))),
-            Entity::Collection(x) => drop(self.collections.insert(x.id, Arc::new(*x))),
+            Entity::Collection(x) => {
+                self.dropped.remove(&x.id);
+                self.collections.insert(x.id, Arc::new(*x));
+            }
             Entity::Partition(x) => drop(self.partitions.insert(x.id, Arc::new(x))),
             Entity::Segment(x) => drop(self.segments.insert(x.id, (at, Arc::new(*x)))),
             Entity::DeltaFile(x) => drop(self.deltas.insert(x.id, (at, Arc::new(x)))),
@@ -132,7 +137,10 @@ impl Snapshot {
         let id: i64 = key.parse().unwrap_or(0);
         match kind {
             EntityKind::Database => drop(self.databases.remove(&DatabaseId(id))),
-            EntityKind::Collection => drop(self.collections.remove(&CollectionId(id))),
+            EntityKind::Collection => {
+                self.collections.remove(&CollectionId(id));
+                self.dropped.insert(CollectionId(id));
+            }
             EntityKind::Partition => drop(self.partitions.remove(&PartitionId(id))),
             EntityKind::Segment => {
                 if let Some((added, segment)) = self.segments.remove(&SegmentId(id))
@@ -256,6 +264,11 @@ impl Snapshot {
         let newer = live.chain(past).filter(|(added, d)| d.collection == collection && *added > commit);
         let first = newer.map(|(_, d)| Sequence(d.first.0.saturating_sub(1))).min();
         first.unwrap_or_else(|| self.collections.get(&collection).map_or(Sequence(0), |c| c.deltas_through))
+    }
+
+    /// Collections that were dropped, as far back as the catalog remembers.
+    pub fn dropped(&self) -> &BTreeSet<CollectionId> {
+        &self.dropped
     }
 
     pub fn logs(&self) -> impl Iterator<Item = &LogEntry> {

@@ -4,7 +4,6 @@
 use crate::error::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
-use crate::placement::Placement;
 use crate::plan::ReadPlan;
 use crate::topology::{Node, Topology};
 use futures_util::StreamExt;
@@ -32,6 +31,8 @@ struct Task {
     segment: Option<Arc<Segment>>,
     tried: Vec<String>,
     rounds: usize,
+    /// Why the last node did not answer; "snapshot too old" stays, for a new plan mends it.
+    last: Option<Failure>,
 }
 
 /// What a node said about some segments.
@@ -56,10 +57,10 @@ impl Scatter<'_> {
     ) -> Result<Vec<Part<T>>, Failure> {
         let mut waiting: Vec<Task> = segments
             .iter()
-            .map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0 })
+            .map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0, last: None })
             .collect();
         if growing {
-            waiting.push(Task { segment: None, tried: Vec::new(), rounds: 0 });
+            waiting.push(Task { segment: None, tried: Vec::new(), rounds: 0, last: None });
         }
         let mut parts = Vec::new();
         let mut running = FuturesUnordered::new();
@@ -112,6 +113,9 @@ impl Scatter<'_> {
     async fn retry(&self, task: &mut Task, node: &Node, failure: &Failure) -> Result<(), Failure> {
         if task.segment.is_some() {
             task.tried.push(node.name.clone());
+            if task.last.as_ref().is_none_or(|last| last.kind != Kind::SnapshotTooOld) {
+                task.last = Some(failure.clone());
+            }
             return Ok(());
         }
         task.rounds += 1;
@@ -128,7 +132,6 @@ impl Scatter<'_> {
             return Ok(Vec::new());
         }
         let nodes = self.topology.nodes();
-        let placement = Placement::new(nodes.readers().map(|n| n.name.clone()));
         let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
         let unavailable = |what: String| Failure::new(Kind::Transport, Error::unavailable(what));
         for task in tasks {
@@ -138,13 +141,18 @@ impl Scatter<'_> {
                 None => writer
                     .ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
                 Some(segment) => {
-                    let order = placement.candidates(segment.id).into_iter().chain(writer);
+                    let order = nodes.placement.candidates(segment.id).into_iter().chain(writer);
                     let next = order.into_iter().find(|name| !task.tried.iter().any(|t| t == name));
                     next.ok_or_else(|| {
-                        unavailable(format!(
-                            "segment {} could not be read on any node, tried {:?}",
-                            segment.id, task.tried
-                        ))
+                        let what = format!("segment {} could not be read on any node", segment.id);
+                        match &task.last {
+                            Some(Failure { kind: Kind::SnapshotTooOld | Kind::Unreadable, .. }) => {
+                                task.last.clone()
+                            }
+                            Some(last) => Some(unavailable(format!("{what}: {}", last.error))),
+                            None => None,
+                        }
+                        .unwrap_or_else(|| unavailable(what))
                     })?
                 }
             };

@@ -1,6 +1,7 @@
 //! Who is there and how to call them: members from discovery, each probed before it is used.
 
 use crate::node_client::NodeClient;
+use crate::placement::Placement;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use mishards_discovery::{Discovery, Event, Member};
@@ -28,20 +29,22 @@ pub struct Node {
 }
 
 /// The nodes that answer now, by name.
-#[derive(Default)]
 pub struct Nodes {
     pub by_name: BTreeMap<String, Node>,
+    /// Of the nodes that only read; made anew when they change.
+    pub placement: Arc<Placement>,
+}
+
+impl Default for Nodes {
+    fn default() -> Nodes {
+        Nodes { by_name: BTreeMap::new(), placement: Arc::new(Placement::new([])) }
+    }
 }
 
 impl Nodes {
     /// The writable node of the highest epoch.
     pub fn writer(&self) -> Option<&Node> {
         self.by_name.values().filter(|n| n.writable).max_by_key(|n| n.epoch)
-    }
-
-    /// Nodes that only read, in name order.
-    pub fn readers(&self) -> impl Iterator<Item = &Node> {
-        self.by_name.values().filter(|n| !n.writable)
     }
 }
 
@@ -143,7 +146,15 @@ impl Topology {
         for node in by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {
             tracing::info!(node = %node.name, writable = node.writable, "node answers");
         }
-        let nodes = Nodes { by_name };
+        let readers = |nodes: &BTreeMap<String, Node>| -> Vec<String> {
+            nodes.values().filter(|n| !n.writable).map(|n| n.name.clone()).collect()
+        };
+        let names = readers(&by_name);
+        let placement = match names == readers(&before.by_name) {
+            true => Arc::clone(&before.placement),
+            false => Arc::new(Placement::new(names)),
+        };
+        let nodes = Nodes { by_name, placement };
         if nodes.writer().is_some() {
             self.writer_seen.store(true, Ordering::Relaxed);
         }

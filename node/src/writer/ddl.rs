@@ -3,7 +3,7 @@
 use super::Writer;
 use super::log_thread::Logged;
 use crate::Result;
-use mishards_catalog::{Change, Command, plan_command};
+use mishards_catalog::{Change, Command, EntityKind, plan_command};
 use mishards_proto::node::{LogRecord, log_record::Body};
 use mishards_types::Version;
 use prost::Message;
@@ -28,6 +28,22 @@ impl Writer {
             }
         }
         Ok((version, logged))
+    }
+}
+
+impl Writer {
+    /// Logs what was dropped before this term: a writer that died between the commit of a drop and its record leaves
+    /// rows in the log that nothing there explains, and the catalog forgets the drop after a window.
+    pub(super) async fn log_drops(&self) -> Result<()> {
+        let dropped = self.view().snapshot.dropped().clone();
+        let gone = dropped.into_iter().map(|id| Change::Remove(EntityKind::Collection, id.to_string()));
+        let changes: Vec<Change> = gone.collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let schema = serde_json::to_vec(&changes).map_err(crate::Failure::internal)?;
+        self.log.log(encode_record(&LogRecord { body: Some(Body::Schema(schema)) }), None).await?;
+        Ok(())
     }
 }
 

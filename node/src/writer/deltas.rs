@@ -82,7 +82,9 @@ impl Writer {
             }
             let through = files.iter().map(|f| f.through).max().unwrap_or_default();
             for segment in view.snapshot.segments_of(collection.id).filter(|s| s.folded_through < through) {
-                self.fold_segment(collection, segment, &files).await?;
+                if let Err(e) = self.fold_segment(collection, segment, &files).await {
+                    tracing::warn!(segment = segment.id.0, error = %e, "deletes could not be folded into a segment");
+                }
             }
             self.drop_folded(collection.id).await?;
         }

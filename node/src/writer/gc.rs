@@ -56,20 +56,21 @@ impl Writer {
     pub(super) async fn housekeeping_loop(self: Arc<Writer>) {
         while !self.has_ended() {
             tokio::time::sleep(TICK.min(self.parts.ingest.window / 4).max(Duration::from_millis(50))).await;
-            if let Err(e) = self.housekeeping().await {
-                tracing::warn!(error = %e, "housekeeping failed, it will be tried again");
+            // Each by itself: one damaged file must not keep the rest from being tidied.
+            let steps = [
+                ("publish deletes", self.publish_deltas(self.pinned_below()).await),
+                ("fold deletes", self.fold_deltas().await),
+                ("unlink removed files", self.purge().await),
+                ("unlink log files", self.drop_log_files().await),
+            ];
+            for (step, result) in steps {
+                if let Err(e) = result {
+                    tracing::warn!(step, error = %e, "housekeeping failed, it will be tried again");
+                }
             }
+            self.cache.close_idle();
+            self.parts.metrics.open_segments.set(self.cache.len() as i64);
         }
-    }
-
-    async fn housekeeping(&self) -> Result<()> {
-        self.publish_deltas(self.pinned_below()).await?;
-        self.fold_deltas().await?;
-        self.purge().await?;
-        self.drop_log_files().await?;
-        self.cache.close_idle();
-        self.parts.metrics.open_segments.set(self.cache.len() as i64);
-        Ok(())
     }
 
     pub(super) fn note_commit(&self, version: Version) {
@@ -134,6 +135,7 @@ impl Writer {
             self.deletes.raise_floor(collection.id, floor);
             update.floors.insert(collection.id.0, floor.0);
         }
+        update.floors.extend(state.snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
         // Those who follow let go of the same.
         let _ = self.delete_stream.send(update);
         let mut purged = (*state.snapshot).clone();
@@ -146,7 +148,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Unlinks log files that nothing has needed for a window. A log of ours that has lost all files is forgotten.
+    /// Unlinks log files that nothing has needed for a window, and forgets logs that have none left.
     async fn drop_log_files(&self) -> Result<()> {
         let needed = self.first_needed();
         let now = self.parts.clock.elapsed();
@@ -160,9 +162,13 @@ impl Writer {
             let old = |f: &&LogFile| f.free_since.is_some_and(|since| now.saturating_sub(since) > window);
             files.files.iter().filter(old).map(|f| (f.log, f.number)).collect()
         };
-        if free.is_empty() {
-            return Ok(());
+        if !free.is_empty() {
+            self.unlink_log_files(free).await?;
         }
+        self.forget_empty_logs().await
+    }
+
+    async fn unlink_log_files(&self, free: Vec<(LogId, u64)>) -> Result<()> {
         self.check_not_fenced().await?;
         let (storage, removed) = (Arc::clone(&self.parts.storage), free.clone());
         self.parts
@@ -172,17 +178,19 @@ impl Writer {
                 Ok(())
             })
             .await?;
-        let emptied: Vec<LogId> = {
-            let mut files = self.log_files();
-            files.files.retain(|f| !free.contains(&(f.log, f.number)));
-            let gone = |log: &LogId| !files.files.iter().any(|f| f.log == *log) && *log != self.log_id;
-            free.iter().map(|(log, _)| *log).filter(gone).collect()
-        };
+        self.log_files().files.retain(|f| !free.contains(&(f.log, f.number)));
         self.parts.metrics.files_removed_total.inc_by(free.len() as u64);
+        Ok(())
+    }
+
+    /// Forgets predecessors of which no file is left; one that never served had none.
+    async fn forget_empty_logs(&self) -> Result<()> {
         self.commit(
             |snapshot| {
-                let known = snapshot.logs().map(|l| l.id()).filter(|id| emptied.contains(id));
-                Ok(known.map(|id| Change::Remove(EntityKind::Log, id.to_string())).collect())
+                let files = self.log_files();
+                let is_empty = |id: &LogId| *id != self.log_id && !files.files.iter().any(|f| f.log == *id);
+                let empty = snapshot.logs().map(|l| l.id()).filter(is_empty);
+                Ok(empty.map(|id| Change::Remove(EntityKind::Log, id.to_string())).collect())
             },
             |_| {},
         )

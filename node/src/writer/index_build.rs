@@ -3,13 +3,13 @@
 use super::Writer;
 use super::flush::directory_of;
 use crate::unit::Unit;
-use crate::{Failure, Result};
+use crate::{Failure, Kind, Result};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use mishards_catalog::{Change, Entity, IndexDef, IndexFile, Segment};
 use mishards_index::{BuildOptions, InvertedBuilder, Term, Vectors, build_hnsw};
 use mishards_segment::Column;
-use mishards_types::Metric;
+use mishards_types::{Code, Metric};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 impl Writer {
     pub(super) async fn index_loop(self: Arc<Writer>) {
-        // What failed once is not tried again in this term: its data would fail the same way.
+        // What its own data made fail is not tried again in this term.
         let mut given_up = HashSet::new();
         while !self.has_ended() {
             let Some((segment, index)) = self.missing_index(&given_up) else {
@@ -27,7 +27,10 @@ impl Writer {
             };
             if let Err(e) = self.build_index(&segment, &index).await {
                 tracing::error!(segment = segment.id.0, index = %index.name, error = %e, "an index could not be built");
-                given_up.insert((segment.id, index.id));
+                if e.kind == Kind::Unreadable || e.error.code == Code::INTERNAL {
+                    given_up.insert((segment.id, index.id));
+                }
+                tokio::time::sleep(TICK).await;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The thread that owns the log: takes what is waiting as one group, makes it durable, applies it, answers.
 
-use super::Writer;
 use super::state::PreparedWrite;
+use super::{EndsTerm, Writer};
 use crate::{Failure, Result};
 use bytes::Bytes;
 use mishards_proto::node::{DeleteEntry, DeletesUpdate};
@@ -67,7 +67,10 @@ impl LogQueue {
 
 /// Starts the thread.
 pub fn start(writer: Arc<Writer>, log: LogWriter, messages: Messages) -> Result<()> {
-    let run = move || LogThread { writer, log }.run(&messages.0);
+    let run = move || {
+        let _ends = EndsTerm { writer: Arc::clone(&writer), what: "the log thread" };
+        LogThread { writer, log }.run(&messages.0);
+    };
     let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(run);
     spawned.map(drop).map_err(|e| Failure::internal(format!("cannot start the log thread: {e}")))
 }

@@ -9,7 +9,7 @@ use crate::{Failure, Result};
 use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Origin, Segment};
 use mishards_segment::{Rows, Tombstone};
 use mishards_types::{SegmentId, Sequence, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,31 +19,37 @@ const TIER: usize = 4;
 
 impl Writer {
     pub(super) async fn merge_loop(self: Arc<Writer>) {
+        // What could not be merged once is left alone in this term, so that it does not keep others from it.
+        let mut set_aside = HashSet::new();
         while !self.has_ended() {
             tokio::time::sleep(TICK).await;
-            let Some(inputs) = self.next_merge() else { continue };
+            let Some(inputs) = self.next_merge(&set_aside) else { continue };
             if let Err(e) = self.merge(&inputs).await {
-                tracing::warn!(error = %e, "a merge failed, it will be tried again");
-                tokio::time::sleep(TICK * 5).await;
+                tracing::warn!(error = %e, "a merge failed, its segments are left as they are");
+                set_aside.extend(inputs.iter().map(|s| s.id));
             }
         }
     }
 
     /// The first tier of a partition that is full.
-    fn next_merge(&self) -> Option<Vec<Arc<Segment>>> {
+    fn next_merge(&self, set_aside: &HashSet<SegmentId>) -> Option<Vec<Arc<Segment>>> {
         let view = self.view();
         let mut tiers: BTreeMap<(i64, u32), Vec<Arc<Segment>>> = BTreeMap::new();
-        for segment in view.snapshot.segments() {
+        for segment in view.snapshot.segments().filter(|s| !set_aside.contains(&s.id)) {
             let tier = (segment.rows.max(256)).ilog2() / 2;
             tiers.entry((segment.partition.0, tier)).or_default().push(Arc::clone(segment));
         }
         let limits = &self.parts.ingest;
         tiers.into_values().filter(|t| t.len() >= TIER).find_map(|mut tier| {
             tier.sort_by_key(|s| s.through);
-            tier.truncate(TIER * 2);
-            let rows: usize = tier.iter().map(|s| s.rows as usize).sum();
-            let bytes: u64 = tier.iter().map(|s| s.bytes()).sum();
-            (rows <= limits.merge_max_rows && bytes <= limits.merge_max_bytes).then_some(tier)
+            let (mut rows, mut bytes) = (0, 0);
+            let fits = |segment: &&Arc<Segment>| {
+                rows += segment.rows as usize;
+                bytes += segment.bytes();
+                rows <= limits.merge_max_rows && bytes <= limits.merge_max_bytes
+            };
+            let inputs: Vec<_> = tier.iter().take(TIER * 2).take_while(fits).cloned().collect();
+            (inputs.len() >= TIER).then_some(inputs)
         })
     }
 

@@ -70,6 +70,19 @@ pub struct Writer {
     files: Mutex<gc::LogFiles>,
     commit_times: Mutex<gc::CommitTimes>,
     growing_bytes: AtomicUsize,
+    stopping: watch::Sender<bool>,
+}
+
+/// Ends the term when it is dropped, also by a panic.
+struct EndsTerm {
+    writer: Arc<Writer>,
+    what: &'static str,
+}
+
+impl Drop for EndsTerm {
+    fn drop(&mut self) {
+        self.writer.step_down(&format!("{} has stopped", self.what));
+    }
 }
 
 /// Ids are unique without asking anybody: the epoch, which never comes twice, then a counter.
@@ -104,20 +117,36 @@ impl Writer {
             files: Mutex::new(recovered.files),
             commit_times: Mutex::new(gc::CommitTimes::starting_at(parts.clock.elapsed(), version.commit_seq)),
             growing_bytes: AtomicUsize::new(0),
+            stopping: watch::Sender::new(false),
             parts,
         });
         writer.publish(&writer.state());
         log_thread::start(Arc::clone(&writer), recovered.log, records)?;
+        writer.log_drops().await?;
         writer.start_background();
         Ok(writer)
     }
 
     fn start_background(self: &Arc<Writer>) {
-        tokio::spawn(Arc::clone(self).renew_lease());
-        tokio::spawn(Arc::clone(self).flush_loop());
-        tokio::spawn(Arc::clone(self).index_loop());
-        tokio::spawn(Arc::clone(self).merge_loop());
-        tokio::spawn(Arc::clone(self).housekeeping_loop());
+        self.spawn("lease renewal", Arc::clone(self).renew_lease());
+        self.spawn("flush", Arc::clone(self).flush_loop());
+        self.spawn("index builds", Arc::clone(self).index_loop());
+        self.spawn("merges", Arc::clone(self).merge_loop());
+        self.spawn("housekeeping", Arc::clone(self).housekeeping_loop());
+    }
+
+    /// Runs a loop of this term. A writer without one of them would rot in silence: its end is the term's end.
+    fn spawn(self: &Arc<Writer>, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let ends = EndsTerm { writer: Arc::clone(self), what: name };
+        tokio::spawn(async move {
+            let _ends = ends;
+            work.await;
+        });
+    }
+
+    /// How long what was removed stays readable.
+    pub fn window(&self) -> std::time::Duration {
+        self.parts.ingest.window
     }
 
     pub fn log_id(&self) -> LogId {
@@ -180,8 +209,22 @@ impl Writer {
         }
     }
 
+    /// Waits until the term has ended or a stop is planned.
+    async fn streams_end(&self) {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            () = self.ended() => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+
     fn check_serving(&self) -> Result<()> {
         if self.has_ended() { Err(Failure::not_writer("this writer's term has ended")) } else { Ok(()) }
+    }
+
+    /// Ends the streams to routers and nodes, which would keep a server from draining.
+    pub fn end_streams(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// Closes the log before a planned stop: everything acknowledged is in it.

@@ -25,14 +25,8 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     pub fn new(state: &'a mut State, deletes: &'a Deletes) -> Replay<'a> {
-        Replay {
-            state,
-            deletes,
-            known: BTreeSet::new(),
-            unknown: BTreeMap::new(),
-            last: Sequence(0),
-            rows: 0,
-        }
+        let known = state.snapshot.dropped().clone();
+        Replay { state, deletes, known, unknown: BTreeMap::new(), last: Sequence(0), rows: 0 }
     }
 
     /// Applies one record.

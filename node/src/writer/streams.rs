@@ -16,6 +16,8 @@ impl Writer {
     pub fn watch_catalog(self: &Arc<Writer>) -> Stream<CatalogUpdate> {
         let writer = Arc::clone(self);
         let changed = self.changed.subscribe();
+        let ending = Arc::clone(self);
+        let end = async move { ending.streams_end().await };
         stream::unfold((writer, changed, None), |(writer, mut changed, sent)| async move {
             loop {
                 if writer.has_ended() {
@@ -32,6 +34,7 @@ impl Writer {
                 changed.changed().await.ok()?;
             }
         })
+        .take_until(end)
         .boxed()
     }
 
@@ -56,7 +59,7 @@ impl Writer {
         let slow = |_| tonic::Status::resource_exhausted("the reader is too slow, connect again");
         let rest = BroadcastStream::new(rest).map(move |update| update.map_err(slow));
         let writer = Arc::clone(self);
-        let end = async move { writer.ended().await };
+        let end = async move { writer.streams_end().await };
         stream::once(async move { Ok(first) }).chain(rest).take_until(end).boxed()
     }
 

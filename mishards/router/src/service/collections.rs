@@ -1,8 +1,8 @@
 //! Collections: create, drop, describe, list, rename, statistics.
 
-use super::Router;
 use super::databases::pairs_to_map;
 use super::names::database_name;
+use super::{REPLANS, Router};
 use crate::error::ok;
 use crate::wire::{describe_collection, schema_from_wire};
 use mishards_catalog::{Collection, Command, Snapshot};
@@ -10,7 +10,7 @@ use mishards_proto::common::{KeyValuePair, Status};
 use mishards_proto::milvus::*;
 use mishards_proto::node::{GrowingPartition, GrowingRequest};
 use mishards_proto::schema::CollectionSchema;
-use mishards_types::{CollectionId, Error, PartitionId, Result, check_collection_name};
+use mishards_types::{Code, CollectionId, Error, PartitionId, Result, Version, check_collection_name};
 use prost::Message;
 
 impl Router {
@@ -58,7 +58,12 @@ impl Router {
 
     pub async fn has_collection(&self, db: &str, request: HasCollectionRequest) -> Result<BoolResponse> {
         let found = self.collection(database_name(&request.db_name, db), &request.collection_name).await;
-        Ok(BoolResponse { status: Some(ok()), value: found.is_ok() })
+        let value = match found {
+            Ok(_) => true,
+            Err(e) if e.code == Code::COLLECTION_NOT_FOUND => false,
+            Err(e) => return Err(e),
+        };
+        Ok(BoolResponse { status: Some(ok()), value })
     }
 
     pub async fn describe_collection(
@@ -132,16 +137,17 @@ impl Router {
         &self,
         collection: &Collection,
     ) -> Result<(std::sync::Arc<Snapshot>, Vec<GrowingPartition>)> {
-        let writer = self.topology.writer()?;
-        loop {
-            let before = self.catalog.get()?;
+        for _ in 0..REPLANS {
             let request = GrowingRequest { collection_id: collection.id.0 };
-            let growing = writer.client.growing(request).await.map_err(Error::from)?;
-            let after = self.catalog.get()?;
-            if before.version == after.version {
-                return Ok((after, growing.partitions));
+            let growing = self.topology.writer()?.client.growing(request).await.map_err(Error::from)?;
+            let v = growing.version.unwrap_or_default();
+            let at = Version { commit_seq: v.commit_seq, commit_id: v.commit_id };
+            let snapshot = self.catalog.wait_for(at).await?;
+            if snapshot.version == at {
+                return Ok((snapshot, growing.partitions));
             }
         }
+        Err(Error::unavailable("the catalog keeps changing"))
     }
 }
 

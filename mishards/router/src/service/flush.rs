@@ -48,6 +48,10 @@ impl Router {
                 }
             }
         }
+        if ids.is_empty() && !request.flush_targets.is_empty() {
+            let flush_all_ts = Timestamp::from_unix_ms(self.clock.unix_ms()).0;
+            return Ok(FlushAllResponse { status: Some(ok()), flush_all_ts, ..Default::default() });
+        }
         let done = self.flush_collections(ids).await?;
         Ok(FlushAllResponse { status: Some(ok()), flush_all_ts: done.timestamp, ..Default::default() })
     }

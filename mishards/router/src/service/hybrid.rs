@@ -4,7 +4,7 @@ use super::names::database_name;
 use super::output::Output;
 use super::read_point::Consistency;
 use super::search::{result_data, rounded};
-use super::search_request::SearchJob;
+use super::search_request::{SearchJob, round_decimal};
 use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::Row;
@@ -26,7 +26,7 @@ impl Fusion {
     fn parse(params: &Params, searches: usize) -> Result<Fusion> {
         let limit = params.integer("limit")?.or(params.integer("topk")?).unwrap_or(10);
         let offset = params.integer("offset")?.unwrap_or(0);
-        if limit < 1 || offset < 0 || limit + offset > limits::TOP_K {
+        if limit < 1 || offset < 0 || limit.saturating_add(offset) > limits::TOP_K {
             return Err(Error::invalid(format!(
                 "limit + offset ({limit} + {offset}) is invalid, it should be in range [1, {}]",
                 limits::TOP_K
@@ -49,7 +49,7 @@ impl Fusion {
             ranker,
             limit: limit as usize,
             offset: offset as usize,
-            round_decimal: params.integer("round_decimal")?.unwrap_or(-1),
+            round_decimal: round_decimal(params)?,
         })
     }
 }

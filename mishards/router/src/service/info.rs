@@ -3,7 +3,6 @@
 use super::Router;
 use super::names::database_name;
 use crate::error::ok;
-use crate::placement::Placement;
 use mishards_proto::common::{SegmentLevel, SegmentState, ServerInfo};
 use mishards_proto::milvus::*;
 use mishards_types::{Result, Timestamp};
@@ -73,7 +72,6 @@ impl Router {
     ) -> Result<GetQuerySegmentInfoResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let nodes = self.topology.nodes();
-        let placement = Placement::new(nodes.readers().map(|n| n.name.clone()));
         let number = |name: &str| nodes.by_name.keys().position(|n| n == name).map_or(0, |i| i as i64 + 1);
         let loaded = named
             .snapshot
@@ -81,7 +79,7 @@ impl Router {
             .filter(|s| named.collection.load.has(s.partition));
         let infos = loaded.map(|s| {
             let index = s.indexes.first();
-            let node = placement.candidates(s.id).first().map_or(0, |n| number(n));
+            let node = nodes.placement.candidates(s.id).first().map_or(0, |n| number(n));
             QuerySegmentInfo {
                 segment_id: s.id.0,
                 collection_id: s.collection.0,

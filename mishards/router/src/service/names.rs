@@ -1,6 +1,7 @@
 //! Names to things. A name that this router does not know is asked of the writable node once before it is refused.
 
 use super::Router;
+use crate::error::Kind;
 use mishards_catalog::{Collection, DEFAULT_DATABASE, Database, Snapshot};
 use mishards_proto::node::ReadPointRequest;
 use mishards_types::{Error, Result, Version, check_collection_name};
@@ -34,9 +35,12 @@ impl Router {
         match self.known(database, name) {
             Ok(named) => Ok(named),
             Err(error) => {
-                let client = self.topology.writer().map_err(|_| error.clone())?.client;
+                let client = self.topology.writer()?.client;
                 let request = ReadPointRequest { database: database.to_owned(), collection: name.to_owned() };
-                let point = client.read_point(request).await.map_err(|_| error)?;
+                let point = client.read_point(request).await.map_err(|failure| match failure.kind {
+                    Kind::Refused => error,
+                    _ => failure.error,
+                })?;
                 let v = point.version.unwrap_or_default();
                 self.catalog.wait_for(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }).await?;
                 self.known(database, name)

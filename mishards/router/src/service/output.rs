@@ -5,7 +5,7 @@ use crate::error::{Failure, Kind};
 use crate::gather::Row;
 use crate::plan::ReadPlan;
 use crate::scatter::segments_of_rows;
-use crate::wire::{empty_column, ids_of, project_dynamic, take_rows};
+use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
 use mishards_expr::{Operand, Step};
 use mishards_proto::node::{FetchRequest, Scope};
 use mishards_proto::schema::{FieldData, field_data, scalar_field};
@@ -180,7 +180,10 @@ fn align(
     let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
     let mut from = vec![None; rows];
     let mut base = 0;
-    for (_, places) in &parts {
+    for (columns, places) in &parts {
+        if columns.len() != fields || columns.iter().any(|c| row_count(c) != places.len()) {
+            return Err(broken());
+        }
         for (i, place) in places.iter().enumerate() {
             from[*place] = Some(base + i);
         }

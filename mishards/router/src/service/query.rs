@@ -139,7 +139,7 @@ impl QueryJob {
             }
         }
         let limit = limit.filter(|l| *l > 0 || !iterator);
-        let total = limit.unwrap_or(0) + offset.unwrap_or(0);
+        let total = limit.unwrap_or(0).saturating_add(offset.unwrap_or(0));
         if !iterator && total > limits::TOP_K {
             return Err(Error::invalid(format!(
                 "invalid max query result window, (offset+limit) should be in range [1, {}], but got {total}",

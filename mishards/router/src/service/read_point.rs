@@ -60,7 +60,7 @@ impl Router {
         };
         let wanted = if asked.guarantee > LAST_MARK { Timestamp(asked.guarantee) } else { Timestamp::ZERO };
         let fresh_needed = level == 0 || level == 1 || asked.exactly;
-        let known = self.known_point(named.collection.id, level, wanted).filter(|_| !fresh_needed);
+        let known = self.known_point(named.collection.id, wanted).filter(|_| !fresh_needed);
         if let Some(point) = known {
             return Ok((ReadPoint { growing_optional: level >= EVENTUALLY, ..point }, named));
         }
@@ -97,10 +97,10 @@ impl Router {
         Ok((point, named))
     }
 
-    fn known_point(&self, collection: CollectionId, level: i32, wanted: Timestamp) -> Option<ReadPoint> {
+    fn known_point(&self, collection: CollectionId, wanted: Timestamp) -> Option<ReadPoint> {
         let known = *self.lock().get(&collection)?;
         let young = self.clock.elapsed().saturating_sub(known.sent) < BOUNDED;
-        (known.point.timestamp >= wanted && (young || level >= EVENTUALLY)).then_some(known.point)
+        (known.point.timestamp >= wanted && young).then_some(known.point)
     }
 
     fn last_point(&self, collection: CollectionId) -> ReadPoint {

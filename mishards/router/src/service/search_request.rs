@@ -82,12 +82,7 @@ impl SearchJob {
             Some(ef) => ef,
             None => DEFAULT_EF.max((limit + offset) as i64),
         };
-        let round_decimal = params.integer("round_decimal")?.unwrap_or(-1);
-        if !(-1..=6).contains(&round_decimal) {
-            return Err(Error::invalid(format!(
-                "round_decimal [{round_decimal}] is invalid, it should be -1 or an integer in range [0, 6]"
-            )));
-        }
+        let round_decimal = round_decimal(&params)?;
         Ok(SearchJob {
             field: field.clone(),
             metric,
@@ -105,6 +100,17 @@ impl SearchJob {
             iterator,
             is_iterator,
         })
+    }
+}
+
+/// Decimals to round scores to; -1 for none.
+pub fn round_decimal(params: &Params) -> Result<i64> {
+    let decimals = params.integer("round_decimal")?.unwrap_or(-1);
+    match (-1..=6).contains(&decimals) {
+        true => Ok(decimals),
+        false => Err(Error::invalid(format!(
+            "round_decimal [{decimals}] is invalid, it should be -1 or an integer in range [0, 6]"
+        ))),
     }
 }
 
@@ -157,7 +163,7 @@ fn window(params: &Params) -> Result<(usize, usize)> {
         )));
     }
     let offset = params.integer("offset")?.unwrap_or(0);
-    if offset < 0 {
+    if !(0..=limits::TOP_K).contains(&offset) {
         return Err(Error::invalid(format!(
             "offset [{offset}] is invalid, it should be in range [0, {}]",
             limits::TOP_K

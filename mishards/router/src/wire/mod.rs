@@ -8,7 +8,7 @@ mod rows;
 mod schema;
 mod templates;
 
-pub use columns::{empty_column, project_dynamic, take_rows};
+pub use columns::{empty_column, project_dynamic, row_count, take_rows};
 pub use describe::describe_collection;
 pub use params::Params;
 pub use placeholder::query_vectors;
