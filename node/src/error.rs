@@ -100,7 +100,8 @@ impl From<mishards_storage::Error> for Failure {
     fn from(e: mishards_storage::Error) -> Failure {
         match e.kind {
             mishards_storage::Kind::NotFound => Failure::too_old(format!("{e}: the file has been removed")),
-            _ => Failure::unreadable(e),
+            // The bytes were not seen: they may be fine, and another node or try may get them.
+            _ => Failure::new(Kind::Unreadable, UserError::new(Code::IO, format!("{e}: IO failed"))),
         }
     }
 }

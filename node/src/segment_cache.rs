@@ -9,13 +9,17 @@ use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{Delete, SegmentReader, Tombstone, check_trailer, decode_deletes, decode_delta};
 use mishards_storage::Storage;
-use mishards_types::{Clock, Schema, SegmentId, Sequence};
+use mishards_types::{Clock, Code, Schema, SegmentId, Sequence};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Segments that nothing asked for in this long are closed.
 const IDLE: Duration = Duration::from_secs(900);
+
+/// A damaged segment is refused without being read again for this long; then it is tried once more, for a file may
+/// have been restored.
+const QUARANTINE: Duration = Duration::from_secs(30);
 
 /// The deletes that a request's snapshot knows of.
 pub struct Deltas<'a> {
@@ -27,6 +31,29 @@ pub struct Deltas<'a> {
 #[derive(Default)]
 struct Slot {
     open: Option<Open>,
+    /// When it was found damaged, and how.
+    damaged: Option<(Duration, Failure)>,
+}
+
+impl Slot {
+    /// Refuses a segment in quarantine.
+    fn check(&mut self, now: Duration) -> Result<()> {
+        match self.damaged.take_if(|(since, _)| now.saturating_sub(*since) > QUARANTINE) {
+            Some(_) => Ok(()),
+            None => self.damaged.as_ref().map_or(Ok(()), |(_, failure)| Err(failure.clone())),
+        }
+    }
+
+    /// Puts a segment into quarantine when its files turned out to be damaged.
+    fn note<T>(&mut self, now: Duration, result: Result<T>) -> Result<T> {
+        if let Err(failure) = &result
+            && failure.error.code == Code::INTEGRITY
+        {
+            tracing::error!(error = %failure, "a segment is damaged: it is in quarantine and not served");
+            self.damaged = Some((now, failure.clone()));
+        }
+        result
+    }
 }
 
 struct Open {
@@ -60,13 +87,15 @@ impl SegmentCache {
         let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
         let mut slot = lock(&slot);
         let files: Vec<FileRef> = segment.all_files().cloned().collect();
-        let current = slot.open.take();
-        let mut open = match current {
-            Some(open) if open.files == files => open,
-            Some(open) => self.update(open, segment, files)?,
-            None => self.load(segment, schema, files)?,
+        let now = self.clock.elapsed();
+        slot.check(now)?;
+        let opened = match slot.open.take() {
+            Some(open) if open.files == files => Ok(open),
+            Some(open) => self.update(open, segment, files),
+            None => self.load(segment, schema, files),
         };
-        open.used = self.clock.elapsed();
+        let mut open = slot.note(now, opened)?;
+        open.used = now;
         let unit = self.apply(&mut open, segment, deltas);
         slot.open = Some(open);
         unit
@@ -78,7 +107,10 @@ impl SegmentCache {
         let mut slot = lock(&slot);
         if slot.open.is_none() {
             let files = segment.all_files().cloned().collect();
-            let open = self.load(segment, schema, files)?;
+            let now = self.clock.elapsed();
+            slot.check(now)?;
+            let opened = self.load(segment, schema, files);
+            let open = slot.note(now, opened)?;
             slot.open = Some(Open { used: self.clock.elapsed(), ..open });
         }
         slot.open
@@ -247,6 +279,5 @@ fn hide(unit: &Unit, segment: &Segment, delete: &Delete, found: &mut Vec<Tombsto
 }
 
 fn damaged(segment: &Segment, e: mishards_segment::Error) -> Failure {
-    tracing::error!(segment = segment.id.0, error = %e, "segment is damaged and is not served");
     Failure::unreadable(format!("segment {}: {e}", segment.id))
 }

@@ -33,6 +33,7 @@ impl Code {
     pub const ALIAS_EXISTS: Code = Code(1602);
     pub const FIELD_NOT_FOUND: Code = Code(1700);
     pub const FIELD_NAME: Code = Code(1701);
+    pub const IO: Code = Code(1001);
     pub const INTEGRITY: Code = Code(1009);
     pub const UNEXPECTED: Code = Code(65535);
     pub const TIMEOUT: Code = Code(10001);
