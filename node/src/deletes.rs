@@ -4,16 +4,28 @@
 use mishards_segment::Delete;
 use mishards_types::{CollectionId, Epoch, Sequence};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// The deletes of one record of the log, or some of them.
+pub type Record = Vec<Arc<Delete>>;
+
 #[derive(Default)]
 struct Collection {
     /// By sequence; one record may delete many keys.
-    records: BTreeMap<Sequence, Vec<Arc<Delete>>>,
+    records: BTreeMap<Sequence, Record>,
     /// What is at or below it must come from delta files.
     floor: Sequence,
+    /// What is at or below it is in delta files too (known to the writer alone).
+    published: Sequence,
+}
+
+impl Collection {
+    fn count(&self, range: impl std::ops::RangeBounds<Sequence>) -> usize {
+        self.records.range(range).map(|(_, d)| d.len()).sum()
+    }
 }
 
 #[derive(Default)]
@@ -22,6 +34,8 @@ struct State {
     applied: Sequence,
     epoch: Epoch,
     entries: usize,
+    /// Of those, how many delta files hold too.
+    published: usize,
 }
 
 /// See the file's head.
@@ -47,6 +61,11 @@ impl Deletes {
         self.applied.send_replace(Sequence(0));
     }
 
+    /// Names the term that the deletes come from.
+    pub fn begin(&self, epoch: Epoch) {
+        self.lock().epoch = epoch;
+    }
+
     /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
     pub fn replace_with(&self, other: Deletes) {
         let new = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -64,9 +83,21 @@ impl Deletes {
         self.lock().applied
     }
 
-    /// Number of keys held.
-    pub fn entries(&self) -> usize {
-        self.lock().entries
+    /// Number of keys held that no delta file holds yet, and of those that one does.
+    pub fn entries(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.entries - state.published, state.published)
+    }
+
+    /// Says that delta files hold everything of a collection up to `through`.
+    pub fn note_published(&self, collection: CollectionId, through: Sequence) {
+        let mut state = self.lock();
+        let entry = state.collections.entry(collection).or_default();
+        if through > entry.published {
+            let count = entry.count((Bound::Excluded(entry.published), Bound::Included(through)));
+            entry.published = through;
+            state.published += count;
+        }
     }
 
     /// Adds deletes, in log order.
@@ -96,16 +127,20 @@ impl Deletes {
             return;
         }
         entry.floor = floor;
-        let kept = entry.records.split_off(&Sequence(floor.0.saturating_add(1)));
-        let dropped: usize = std::mem::replace(&mut entry.records, kept).values().map(Vec::len).sum();
-        state.entries -= dropped;
+        let kept = entry.records.split_off(&floor.next());
+        let gone =
+            Collection { records: std::mem::replace(&mut entry.records, kept), ..Collection::default() };
+        let published = gone.count(..=entry.published);
+        state.entries -= gone.count(..);
+        state.published -= published;
     }
 
     /// Forgets a collection that was dropped.
     pub fn forget(&self, collection: CollectionId) {
         let mut state = self.lock();
         if let Some(gone) = state.collections.remove(&collection) {
-            state.entries -= gone.records.values().map(Vec::len).sum::<usize>();
+            state.entries -= gone.count(..);
+            state.published -= gone.count(..=gone.published);
         }
     }
 
@@ -125,15 +160,42 @@ impl Deletes {
         if entry.floor > after {
             return None;
         }
-        let newer = entry.records.range(Sequence(after.0 + 1)..);
+        let newer = entry.records.range(after.next()..);
         Some((newer.flat_map(|(_, d)| d.iter().cloned()).collect(), state.applied))
+    }
+
+    /// What is held of a collection, by record, from `from` on (a sequence, and how many keys of its record to skip) and up to
+    /// `through`: at most `limit` keys. The second value is where to go on.
+    pub fn page(
+        &self,
+        collection: CollectionId,
+        from: (Sequence, usize),
+        through: Sequence,
+        limit: usize,
+    ) -> (Vec<Record>, Option<(Sequence, usize)>) {
+        let state = self.lock();
+        let mut page = Vec::new();
+        let mut room = limit;
+        let Some(entry) = state.collections.get(&collection) else { return (page, None) };
+        for (sequence, record) in entry.records.range(from.0..).take_while(|(s, _)| **s <= through) {
+            let skip = if *sequence == from.0 { from.1.min(record.len()) } else { 0 };
+            let taken = room.min(record.len() - skip);
+            if taken > 0 {
+                page.push(record[skip..skip + taken].to_vec());
+            }
+            room -= taken;
+            if skip + taken < record.len() {
+                return (page, Some((*sequence, skip + taken)));
+            }
+        }
+        (page, None)
     }
 
     /// Number of deletes of a collection above `after`, and the first of their sequences.
     pub fn pending(&self, collection: CollectionId, after: Sequence) -> (usize, Option<Sequence>) {
         let state = self.lock();
         let Some(entry) = state.collections.get(&collection) else { return (0, None) };
-        let mut newer = entry.records.range(Sequence(after.0 + 1)..).peekable();
+        let mut newer = entry.records.range(after.next()..).peekable();
         let first = newer.peek().map(|(s, _)| **s);
         (newer.map(|(_, d)| d.len()).sum(), first)
     }

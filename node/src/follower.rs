@@ -26,11 +26,7 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
     loop {
         match source.watch_deletes().await {
             Ok(mut stream) => {
-                // The first message holds everything that is kept.
-                if let Some(Ok(update)) = stream.next().await {
-                    let whole = Deletes::default();
-                    whole.reset(Epoch(update.epoch));
-                    apply(&whole, update);
+                if let Some(whole) = receive_kept(&mut stream).await {
                     deletes.replace_with(whole);
                 }
                 while let Some(Ok(update)) = stream.next().await {
@@ -41,6 +37,22 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
             Err(e) => tracing::debug!(error = %e, "no stream of deletes yet"),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Everything that the source keeps; `None` when the stream ends within it.
+async fn receive_kept(
+    stream: &mut BoxStream<'static, Result<DeletesUpdate, tonic::Status>>,
+) -> Option<Deletes> {
+    let whole = Deletes::default();
+    loop {
+        let update = stream.next().await?.ok()?;
+        let (more, epoch) = (update.more, Epoch(update.epoch));
+        apply(&whole, update);
+        if !more {
+            whole.begin(epoch);
+            return Some(whole);
+        }
     }
 }
 

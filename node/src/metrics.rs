@@ -16,6 +16,9 @@ pub struct Metrics {
     pub indexes_built_total: IntCounter,
     pub files_removed_total: IntCounter,
     pub open_segments: IntGauge,
+    pub quarantined_segments: IntGauge,
+    pub orphan_files: IntGauge,
+    pub orphan_bytes: IntGauge,
 }
 
 impl Metrics {
@@ -57,6 +60,15 @@ impl Metrics {
                 "Files unlinked after their window",
             )?,
             open_segments: gauge("mishards_node_open_segments", "Segments held open")?,
+            quarantined_segments: gauge(
+                "mishards_node_quarantined_segments",
+                "Segments found damaged, named in the log, and not served",
+            )?,
+            orphan_files: gauge(
+                "mishards_node_orphan_files",
+                "Files that no catalog row names and that were kept",
+            )?,
+            orphan_bytes: gauge("mishards_node_orphan_bytes", "Bytes of these files")?,
         })
     }
 }

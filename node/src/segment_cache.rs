@@ -3,7 +3,7 @@
 use crate::deletes::Deletes;
 use crate::tombstones::Tombstones;
 use crate::unit::Unit;
-use crate::{Failure, Result};
+use crate::{Failure, Metrics, Result};
 use bytes::Bytes;
 use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
@@ -38,10 +38,14 @@ struct Slot {
 impl Slot {
     /// Refuses a segment in quarantine.
     fn check(&mut self, now: Duration) -> Result<()> {
-        match self.damaged.take_if(|(since, _)| now.saturating_sub(*since) > QUARANTINE) {
-            Some(_) => Ok(()),
-            None => self.damaged.as_ref().map_or(Ok(()), |(_, failure)| Err(failure.clone())),
+        if !self.is_quarantined(now) {
+            self.damaged = None;
         }
+        self.damaged.as_ref().map_or(Ok(()), |(_, failure)| Err(failure.clone()))
+    }
+
+    fn is_quarantined(&self, now: Duration) -> bool {
+        self.damaged.as_ref().is_some_and(|(since, _)| now.saturating_sub(*since) <= QUARANTINE)
     }
 
     /// Puts a segment into quarantine when its files turned out to be damaged.
@@ -69,6 +73,7 @@ pub struct SegmentCache {
     storage: Arc<dyn Storage>,
     deletes: Arc<Deletes>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
     slots: Mutex<HashMap<SegmentId, Arc<Mutex<Slot>>>>,
     deltas: Mutex<HashMap<String, Arc<Vec<Delete>>>>,
 }
@@ -78,8 +83,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SegmentCache {
-    pub fn new(storage: Arc<dyn Storage>, deletes: Arc<Deletes>, clock: Arc<dyn Clock>) -> SegmentCache {
-        SegmentCache { storage, deletes, clock, slots: Mutex::default(), deltas: Mutex::default() }
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        deletes: Arc<Deletes>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> SegmentCache {
+        SegmentCache { storage, deletes, clock, metrics, slots: Mutex::default(), deltas: Mutex::default() }
     }
 
     /// Opens a segment as its descriptor says, and applies every delete that this node knows. May block on files.
@@ -119,20 +129,22 @@ impl SegmentCache {
             .ok_or_else(|| Failure::internal("a segment was not opened"))
     }
 
-    /// Number of segments held open.
-    pub fn len(&self) -> usize {
-        lock(&self.slots).len()
-    }
-
-    /// Closes what has not been used for a while.
+    /// Closes what has not been used for a while, and counts what is left.
     pub fn close_idle(&self) {
         let now = self.clock.elapsed();
-        let idle = |slot: &Arc<Mutex<Slot>>| match slot.try_lock() {
-            Ok(slot) => slot.open.as_ref().is_none_or(|open| now.saturating_sub(open.used) > IDLE),
-            Err(_) => false,
+        let (mut open, mut quarantined) = (0, 0);
+        let mut is_needed = |slot: &Arc<Mutex<Slot>>| {
+            // One that is being opened.
+            let Ok(slot) = slot.try_lock() else { return true };
+            let used = slot.open.as_ref().is_some_and(|open| now.saturating_sub(open.used) <= IDLE);
+            open += i64::from(used);
+            quarantined += i64::from(slot.is_quarantined(now));
+            used || slot.is_quarantined(now)
         };
-        lock(&self.slots).retain(|_, slot| !idle(slot));
+        lock(&self.slots).retain(|_, slot| is_needed(slot));
         lock(&self.deltas).clear();
+        self.metrics.open_segments.set(open);
+        self.metrics.quarantined_segments.set(quarantined);
     }
 
     fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {

@@ -49,8 +49,12 @@ struct Inner {
 impl Node {
     pub fn new(parts: NodeParts) -> Node {
         let deletes = Arc::new(Deletes::default());
-        let cache =
-            Arc::new(SegmentCache::new(parts.storage, Arc::clone(&deletes), Arc::clone(&parts.clock)));
+        let cache = Arc::new(SegmentCache::new(
+            parts.storage,
+            Arc::clone(&deletes),
+            Arc::clone(&parts.clock),
+            parts.metrics.clone(),
+        ));
         let NodeParts { options, clock, pools, metrics, .. } = parts;
         Node {
             inner: Arc::new(Inner {
@@ -81,7 +85,6 @@ impl Node {
             loop {
                 tokio::time::sleep(TIDY_EVERY).await;
                 inner.cache.close_idle();
-                inner.metrics.open_segments.set(inner.cache.len() as i64);
             }
         };
         async move {
@@ -179,6 +182,12 @@ impl Node {
         let Some(collection) = snapshot.collection(scope.collection) else {
             return Err(Failure::too_old(format!("collection {} has been dropped", scope.collection)));
         };
+        if snapshot.has_dropped_since(scope.version.commit_seq, scope.collection, &scope.partitions) {
+            return Err(Failure::too_old(format!(
+                "a partition of collection {} was dropped after V {}",
+                scope.collection, scope.version
+            )));
+        }
         let wanted =
             |s: &Arc<Segment>| scope.partitions.is_empty() || scope.partitions.contains(&s.partition);
         let segments =

@@ -7,6 +7,7 @@ mod world;
 use mishards_catalog::Segment;
 use mishards_proto::node::failure::Kind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use world::*;
 
 /// A collection with two segments, the first with an index file and a delete file, and a third that is not touched.
@@ -143,4 +144,39 @@ async fn growing_rows_answer_beside_a_damaged_segment() {
     world.flip(&segment.footer.path);
     let scope = site.pin().await.scope(&[], true);
     assert_eq!(keys(&site.node, scope).await.unwrap(), (100..105).collect::<Vec<_>>());
+}
+
+/// A damaged segment is refused from memory until it is tried again; then a restored file serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_is_in_quarantine_until_it_is_tried_again() {
+    let (mut world, site) = published().await;
+    let reads = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reads);
+    let counting = move |op: &'static str, path: &str| {
+        if matches!(op, "read" | "map") && path.starts_with("segments/") {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        false
+    };
+    world.storage = Arc::new(mishards_storage::Faulty::new(world.disk.clone(), counting));
+    let reader = world.node("reader");
+    let segment = Arc::clone(&site.segments()[0]);
+    let pinned = site.pin().await;
+    let ask = async || {
+        let mut scope = pinned.scope(std::slice::from_ref(&segment), false);
+        scope.delete_sequence = 0;
+        query(&reader, scope).await
+    };
+    world.flip(&segment.footer.path);
+    let refused = failure(&ask().await.unwrap_err()).message;
+    world.flip(&segment.footer.path);
+    let read = reads.load(Ordering::SeqCst);
+    assert!(read > 0);
+    for _ in 0..3 {
+        assert_eq!(failure(&ask().await.unwrap_err()).message, refused);
+    }
+    assert_eq!(reads.load(Ordering::SeqCst), read, "it was read again");
+    world.clock.advance(std::time::Duration::from_secs(31));
+    assert_eq!(ask().await.unwrap().len(), 9);
+    assert!(reads.load(Ordering::SeqCst) > read);
 }

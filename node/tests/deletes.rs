@@ -276,3 +276,62 @@ async fn a_delete_between_a_merges_start_and_its_publication_stays_effective() {
     let (reader, _) = follower(&world, &site);
     assert_eq!(caught_up(&reader, &site.pin().await).await, expected);
 }
+
+/// More than one message can hold, one record of which alone is more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_kept_comes_in_pages() {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    site.insert(0..12_000).await.unwrap();
+    site.flush().await.unwrap();
+    delete_one_by_one(&site, 0..10).await;
+    site.delete(10..9_000).await.unwrap();
+    delete_one_by_one(&site, 9_000..9_010).await;
+    let source: Vec<DeletesUpdate> = {
+        use futures_util::StreamExt;
+        let mut stream = site.writer.watch_deletes();
+        let mut kept = Vec::new();
+        while kept.last().is_none_or(|u: &DeletesUpdate| u.more) {
+            kept.push(stream.next().await.unwrap().unwrap());
+        }
+        kept
+    };
+    assert!(source.len() >= 3, "{} messages", source.len());
+    let through: Vec<u64> = source.iter().map(|u| u.through).collect();
+    assert!(through.iter().rev().skip(1).all(|t| *t == 0) && through.last() > Some(&0), "{through:?}");
+    let (reader, _) = follower(&world, &site);
+    assert_eq!(caught_up(&reader, &site.pin().await).await, (9_010..12_000).collect::<Vec<_>>());
+}
+
+/// Deletes that are in delta files do not push writes back, and are let go of early when they take much memory: a
+/// plan that is older is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn published_deletes_make_room() {
+    let mut world = World::new();
+    world.ingest.growing_limit_bytes = 200_000;
+    let site = world.start_with_collection().await;
+    site.insert(0..3_000).await.unwrap();
+    site.flush().await.unwrap();
+    let old = site.pin().await;
+    // About 290 kB of deletes: more than the limit, below the number at which a file is written.
+    for from in (0..3_000).step_by(500) {
+        eventually("room for deletes", async || site.delete(from..from + 500).await.is_ok()).await;
+    }
+    eventually("room for rows", async || site.insert(5_000..5_010).await.is_ok()).await;
+    assert!(site.snapshot().deltas().count() > 0);
+    assert_eq!(site.keys().await, (5_000..5_010).collect::<Vec<_>>());
+    world.clock.advance(std::time::Duration::from_secs(20));
+    // A node that has not applied them yet, asked with the old V and a new T.
+    eventually("the older plan is too old", async || {
+        let (reader, _) = follower(&world, &site);
+        let pinned = Pinned { snapshot: Arc::clone(&old.snapshot), point: site.pin().await.point };
+        eventually("the stream", async || match query(&reader, pinned.files()).await {
+            Err(s) => failure(&s).kind() != Kind::NotCaughtUp,
+            Ok(_) => true,
+        })
+        .await;
+        query(&reader, pinned.files()).await.is_err_and(|s| failure(&s).kind() == Kind::SnapshotTooOld)
+    })
+    .await;
+    assert_eq!(site.keys().await, (5_000..5_010).collect::<Vec<_>>());
+}

@@ -4,6 +4,10 @@
 mod world;
 
 use mishards_proto::node::failure::Kind;
+use mishards_storage::Faulty;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use world::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,4 +71,34 @@ async fn timestamps_and_sequences_go_on_above_the_predecessor() {
     assert!(new.read_point().await.unwrap().timestamp >= before.timestamp);
     let after = new.insert(5..6).await.unwrap();
     assert!(after.timestamp > before.timestamp && after.sequence > before.sequence);
+}
+
+/// A writer whose disk hangs lets its lease go, and has it again when the disk is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_not_renewed_while_a_sync_hangs() {
+    let mut world = World::new();
+    world.ingest.lease_ttl = Duration::from_millis(150);
+    let hangs = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&hangs);
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        while op == "sync" && path.starts_with("log/") && held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }));
+    let site = Arc::new(world.start_with_collection().await);
+    let counter = async || world.catalog.lease().await.unwrap().counter;
+    let started = counter().await;
+    eventually("renewals", async || counter().await > started + 1).await;
+    hangs.store(true, Ordering::SeqCst);
+    let writing = Arc::clone(&site);
+    let write = tokio::spawn(async move { writing.insert(0..5).await });
+    // The renewals of the first TTL are still due.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let hung = counter().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(counter().await, hung, "it was renewed while a sync hung");
+    hangs.store(false, Ordering::SeqCst);
+    write.await.unwrap().unwrap();
+    eventually("renewals again", async || counter().await > hung).await;
 }

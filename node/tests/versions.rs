@@ -100,3 +100,27 @@ async fn a_dropped_collection_is_not_answered_as_empty() {
     site.change(&mishards_catalog::Command::DropCollection { database, name }).await.unwrap();
     assert_eq!(kind_of(query(&site.node, pinned.whole()).await), Kind::SnapshotTooOld);
 }
+
+/// Its growing rows went with it: a plan made before must not take them for deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_partition_is_not_answered_as_empty() {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    for name in ["gone", "kept"] {
+        site.create_partition(name).await.unwrap();
+    }
+    site.insert_into("gone", 0..10).await.unwrap();
+    site.insert_into("kept", 10..20).await.unwrap();
+    let pinned = site.pin().await;
+    let of = |name: &str| {
+        let mut scope = pinned.whole();
+        scope.partitions = vec![pinned.snapshot.partition_named(pinned.collection().id, name).unwrap().id.0];
+        scope
+    };
+    let (gone, kept) = (of("gone"), of("kept"));
+    site.drop_partition("gone").await.unwrap();
+    assert_eq!(kind_of(query(&site.node, pinned.whole()).await), Kind::SnapshotTooOld);
+    assert_eq!(kind_of(query(&site.node, gone).await), Kind::SnapshotTooOld);
+    assert_eq!(keys(&site.node, kept).await.unwrap(), (10..20).collect::<Vec<_>>());
+    assert_eq!(site.keys().await, (10..20).collect::<Vec<_>>());
+}

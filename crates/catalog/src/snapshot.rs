@@ -39,6 +39,8 @@ pub struct Snapshot {
     /// What was replaced or removed within the window: (added_at, removed_at, row).
     past_segments: Vec<(u64, u64, Arc<Segment>)>,
     past_deltas: Vec<(u64, u64, Arc<DeltaFile>)>,
+    /// Partitions that were dropped within the window: (removed_at, row).
+    past_partitions: Vec<(u64, Arc<Partition>)>,
     /// Collections that were dropped and whose row is still kept: a log may still hold rows of them.
     dropped: BTreeSet<CollectionId>,
     /// (commit_seq, commit_id) of the commits within the window, oldest first.
@@ -95,6 +97,7 @@ impl Snapshot {
                     out.retire(entity.kind(), &entity.key(), next.commit_seq);
                     out.put(entity.clone(), next.commit_seq);
                 }
+                Change::Remove(EntityKind::Partition, key) => out.drop_partition(key, next.commit_seq),
                 Change::Remove(kind, key) => out.retire(*kind, key, next.commit_seq),
             }
         }
@@ -105,6 +108,7 @@ impl Snapshot {
     pub fn purge(&mut self, removed_through: u64) {
         self.past_segments.retain(|(_, removed, _)| *removed > removed_through);
         self.past_deltas.retain(|(_, removed, _)| *removed > removed_through);
+        self.past_partitions.retain(|(removed, _)| *removed > removed_through);
         self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
     }
 
@@ -120,6 +124,12 @@ impl Snapshot {
             Entity::DeltaFile(x) => drop(self.deltas.insert(x.id, (at, Arc::new(x)))),
             Entity::Alias(x) => drop(self.aliases.insert(Alias::key(x.database, &x.name), Arc::new(x))),
             Entity::Log(x) => drop(self.logs.insert(x.id().to_string(), x)),
+        }
+    }
+
+    fn drop_partition(&mut self, key: &str, at: u64) {
+        if let Some(gone) = key.parse().ok().and_then(|id| self.partitions.remove(&PartitionId(id))) {
+            self.past_partitions.push((at, gone));
         }
     }
 
@@ -222,6 +232,17 @@ impl Snapshot {
 
     pub fn partition_named(&self, collection: CollectionId, name: &str) -> Option<&Arc<Partition>> {
         self.partitions_of(collection).find(|p| p.name == name)
+    }
+
+    /// Whether one of these partitions (empty means any) was dropped after a commit within the window.
+    pub fn has_dropped_since(
+        &self,
+        commit: u64,
+        collection: CollectionId,
+        partitions: &BTreeSet<PartitionId>,
+    ) -> bool {
+        let newer = self.past_partitions.iter().filter(|(at, p)| *at > commit && p.collection == collection);
+        newer.map(|(_, p)| p.id).any(|id| partitions.is_empty() || partitions.contains(&id))
     }
 
     pub fn segment(&self, id: SegmentId) -> Option<&Arc<Segment>> {

@@ -35,6 +35,13 @@ id!(/// One term of a writer. Grows by at least one with each takeover.
 id!(/// Position of a record in the log; grows by one with each record, across log files and epochs.
     Sequence, u64);
 
+impl Sequence {
+    /// The one after it.
+    pub fn next(self) -> Sequence {
+        Sequence(self.0.saturating_add(1))
+    }
+}
+
 /// One start of one process, drawn at random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -7,8 +7,9 @@ mod set;
 mod with_index;
 
 use crate::unit::Unit;
-use arrow_array::Array;
 use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
+use arrow_schema::DataType as Arrow;
 use mishards_expr::{Comparison, ContainsMode, LikePattern, Operand, Predicate};
 use mishards_types::{Bitmap, Value};
 use operand::{Cell, Cells};
@@ -119,32 +120,63 @@ fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand) -> Tern
     })
 }
 
-/// The common case without a value per row: a typed column against a constant of its type.
+/// The common case without a value per row: a typed column against a constant.
 fn compare_column(
     unit: &Unit,
     field: mishards_types::FieldId,
     op: Comparison,
     value: &Value,
 ) -> Option<Ternary> {
-    use arrow_array::types::{Float64Type, Int64Type};
+    use arrow_array::types::*;
     let array = unit.rows.scalar(field)?;
-    let rows = array.len();
     let yes = match value {
-        Value::Int(v) => {
-            let ints = array.as_primitive_opt::<Int64Type>()?.values();
-            Bitmap::from_fn(rows, |i| op.accepts(ints[i].cmp(v)))
+        Value::Bool(v) => {
+            let bits = array.as_boolean_opt()?.values();
+            Bitmap::from_fn(array.len(), |i| op.accepts(bits.value(i).cmp(v)))
         }
-        Value::Float(v) => {
-            let floats = array.as_primitive_opt::<Float64Type>()?.values();
-            Bitmap::from_fn(rows, |i| floats[i].partial_cmp(v).is_some_and(|o| op.accepts(o)))
-        }
+        Value::Int(v) => match array.data_type() {
+            Arrow::Int8 => compare_ints::<Int8Type>(array, op, *v),
+            Arrow::Int16 => compare_ints::<Int16Type>(array, op, *v),
+            Arrow::Int32 => compare_ints::<Int32Type>(array, op, *v),
+            Arrow::Int64 => compare_ints::<Int64Type>(array, op, *v),
+            Arrow::Float32 if is_exact(*v) => compare_floats::<Float32Type>(array, op, *v as f64),
+            Arrow::Float64 if is_exact(*v) => compare_floats::<Float64Type>(array, op, *v as f64),
+            _ => return None,
+        },
+        Value::Float(v) => match array.data_type() {
+            Arrow::Float32 => compare_floats::<Float32Type>(array, op, *v),
+            Arrow::Float64 => compare_floats::<Float64Type>(array, op, *v),
+            _ => return None,
+        },
         Value::Str(v) => {
             let texts = array.as_string_opt::<i32>()?;
-            Bitmap::from_fn(rows, |i| op.accepts(texts.value(i).cmp(v.as_str())))
+            Bitmap::from_fn(array.len(), |i| op.accepts(texts.value(i).cmp(v.as_str())))
         }
-        _ => return None,
+        Value::Array(_) => return None,
     };
     Some(mask_nulls(array.as_ref(), yes))
+}
+
+/// Whether an integer has a float of its own.
+fn is_exact(value: i64) -> bool {
+    value.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
+}
+
+fn compare_ints<T: ArrowPrimitiveType>(array: &ArrayRef, op: Comparison, value: i64) -> Bitmap
+where
+    T::Native: Into<i64>,
+{
+    let column = array.as_primitive::<T>().values();
+    Bitmap::from_fn(column.len(), |i| op.accepts(column[i].into().cmp(&value)))
+}
+
+/// NaN compares to nothing.
+fn compare_floats<T: ArrowPrimitiveType>(array: &ArrayRef, op: Comparison, value: f64) -> Bitmap
+where
+    T::Native: Into<f64>,
+{
+    let column = array.as_primitive::<T>().values();
+    Bitmap::from_fn(column.len(), |i| column[i].into().partial_cmp(&value).is_some_and(|o| op.accepts(o)))
 }
 
 fn mask_nulls(array: &dyn Array, mut yes: Bitmap) -> Ternary {

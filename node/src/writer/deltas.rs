@@ -14,13 +14,15 @@ use std::sync::Arc;
 const FOLD_FILES: usize = 3;
 
 impl Writer {
-    /// Publishes what is pending of collections that have much, or whose deletes keep old log files alive.
+    /// Publishes what is pending of collections that have much, or whose deletes keep old log files alive; of all when
+    /// memory is short.
     pub(super) async fn publish_deltas(&self, pinned_below: Option<Sequence>) -> Result<()> {
         let view = self.view();
+        let short = self.unpublished_bytes() >= self.parts.ingest.growing_limit_bytes;
         for collection in view.snapshot.collections() {
             let (count, first) = self.deletes.pending(collection.id, collection.deltas_through);
             let pins = first.zip(pinned_below).is_some_and(|(first, bound)| first < bound);
-            if count >= self.parts.ingest.delta_max_deletes || pins {
+            if count >= self.parts.ingest.delta_max_deletes || pins || short {
                 self.publish_delta(collection).await?;
             }
         }
@@ -62,6 +64,7 @@ impl Writer {
             |_| {},
         )
         .await?;
+        self.deletes.note_published(collection.id, through);
         tracing::info!(
             collection = collection.id.0,
             entries,

@@ -12,6 +12,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_secs(1);
+/// How long a V keeps the deletes that it needs when they take much memory.
+const PRESSED_WINDOW: Duration = Duration::from_secs(10);
 
 /// When commits were made, on this process's clock. Those before its start count as made at its start.
 pub struct CommitTimes {
@@ -60,6 +62,7 @@ impl Writer {
             let steps = [
                 ("publish deletes", self.publish_deltas(self.pinned_below()).await),
                 ("fold deletes", self.fold_deltas().await),
+                ("let go of deletes", self.release_deletes()),
                 ("unlink removed files", self.purge().await),
                 ("unlink log files", self.drop_log_files().await),
             ];
@@ -69,7 +72,6 @@ impl Writer {
                 }
             }
             self.cache.close_idle();
-            self.parts.metrics.open_segments.set(self.cache.len() as i64);
         }
     }
 
@@ -101,16 +103,38 @@ impl Writer {
         files.files.iter().filter(|f| f.last < rows_needed).map(|f| Sequence(f.last.0 + 1)).max()
     }
 
-    /// Unlinks the files of rows that were removed a window ago, then forgets the rows. Also lets go of deletes that
-    /// delta files hold.
-    async fn purge(&self) -> Result<()> {
+    /// The last commit that is older than `age`.
+    fn last_commit_before(&self, age: Duration) -> Option<u64> {
         let now = self.parts.clock.elapsed();
-        let through = {
-            let times = self.commit_times();
-            let old = |at: Duration| now.saturating_sub(at) > self.parts.ingest.window;
-            times.commits.iter().take_while(|(at, _)| old(*at)).map(|(_, seq)| *seq).last()
-        };
-        let Some(through) = through else { return Ok(()) };
+        let times = self.commit_times();
+        let old = |at: Duration| now.saturating_sub(at) > age;
+        times.commits.iter().take_while(|(at, _)| old(*at)).map(|(_, seq)| *seq).last()
+    }
+
+    /// Lets go of deletes that every answerable V has in delta files. When they take much memory, older V's have to
+    /// be planned anew.
+    fn release_deletes(&self) -> Result<()> {
+        let limits = &self.parts.ingest;
+        let much = self.published_delete_bytes() > limits.growing_limit_bytes / 2;
+        let age = if much { limits.window.min(PRESSED_WINDOW) } else { limits.window };
+        let Some(through) = self.last_commit_before(age) else { return Ok(()) };
+        let state = self.state();
+        let mut update =
+            DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
+        for collection in state.snapshot.collections() {
+            let floor = state.snapshot.deltas_through_at(through, collection.id);
+            self.deletes.raise_floor(collection.id, floor);
+            update.floors.insert(collection.id.0, floor.0);
+        }
+        update.floors.extend(state.snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
+        // Those who follow let go of the same.
+        let _ = self.delete_stream.send(update);
+        Ok(())
+    }
+
+    /// Unlinks the files of rows that were removed a window ago, then forgets the rows.
+    async fn purge(&self) -> Result<()> {
+        let Some(through) = self.last_commit_before(self.parts.ingest.window) else { return Ok(()) };
         // Nothing is deleted while a commit is in doubt, nor by a writer that has been fenced.
         let _settled = self.commits.lock().await;
         self.check_serving()?;
@@ -127,17 +151,6 @@ impl Writer {
             .await?;
         self.parts.catalog.purge(through).await?;
         let mut state = self.state();
-        let mut update =
-            DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
-        for collection in snapshot.collections() {
-            // What every answerable V has in delta files, or folded.
-            let floor = state.snapshot.deltas_through_at(through, collection.id);
-            self.deletes.raise_floor(collection.id, floor);
-            update.floors.insert(collection.id.0, floor.0);
-        }
-        update.floors.extend(state.snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
-        // Those who follow let go of the same.
-        let _ = self.delete_stream.send(update);
         let mut purged = (*state.snapshot).clone();
         purged.purge(through);
         state.snapshot = Arc::new(purged);

@@ -40,8 +40,7 @@ impl Writer {
 
     /// Past the limit writes are refused with a code that clients retry, until a flush has made room.
     fn check_room(&self) -> Result<()> {
-        let growing = self.growing_bytes.load(Ordering::Relaxed) + self.deletes.entries() * DELETE_BYTES;
-        let limit = self.parts.ingest.growing_limit_bytes;
+        let (growing, limit) = (self.unpublished_bytes(), self.parts.ingest.growing_limit_bytes);
         if growing < limit {
             return Ok(());
         }
@@ -51,6 +50,16 @@ impl Writer {
             "{growing} bytes are growing, the limit is {limit}: flushing, try again"
         ))
         .into())
+    }
+
+    /// Memory of what is in no file yet: rows and deletes.
+    pub(super) fn unpublished_bytes(&self) -> usize {
+        self.growing_bytes.load(Ordering::Relaxed) + self.deletes.entries().0 * DELETE_BYTES
+    }
+
+    /// Memory of the deletes that are in delta files too, kept for plans that do not know these.
+    pub(super) fn published_delete_bytes(&self) -> usize {
+        self.deletes.entries().1 * DELETE_BYTES
     }
 
     /// The collection that a request's name means now; it must be the one that the router checked against.

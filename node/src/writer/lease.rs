@@ -1,20 +1,36 @@
 //! Renewing the lease: the election only. While the database is away the fence keeps writes safe, so a renewal that
-//! fails for that reason ends nothing.
+//! fails for that reason ends nothing. While a sync of the log hangs there is none: whoever can write should take over.
 
 use super::Writer;
 use mishards_catalog::Kind;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 impl Writer {
     pub(super) async fn renew_lease(self: Arc<Writer>) {
         let every = self.parts.ingest.lease_ttl / 3;
         while !self.has_ended() {
             tokio::time::sleep(every).await;
+            if self.sync_hangs() {
+                tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
+                continue;
+            }
             match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
                 Ok(_) => {}
                 Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
                 Err(e) => tracing::warn!(error = %e, "the lease could not be renewed"),
             }
         }
+    }
+
+    fn sync_hangs(&self) -> bool {
+        let since = *self.syncing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.parts.clock.elapsed();
+        since.is_some_and(|since| now.saturating_sub(since) > self.parts.ingest.lease_ttl)
+    }
+
+    /// Called by the log thread around each sync.
+    pub(super) fn note_sync(&self, since: Option<Duration>) {
+        *self.syncing_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }

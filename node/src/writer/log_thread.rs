@@ -124,7 +124,9 @@ impl LogThread {
         let payloads = group.iter().map(|e| e.payload.clone()).collect();
         let before = self.log.position();
         let timer = self.writer.parts.metrics.log_sync_seconds.start_timer();
+        self.writer.note_sync(Some(self.writer.parts.clock.elapsed()));
         let logged = self.log.append(payloads, self.writer.parts.clock.unix_ms());
+        self.writer.note_sync(None);
         drop(timer);
         match logged {
             Ok(records) => {

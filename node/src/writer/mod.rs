@@ -31,6 +31,7 @@ use mishards_types::{Clock, Entropy, LogId, Timestamp};
 use state::State;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, RwLock, broadcast, watch};
 
 /// What a writer is made of.
@@ -71,6 +72,8 @@ pub struct Writer {
     commit_times: Mutex<gc::CommitTimes>,
     growing_bytes: AtomicUsize,
     stopping: watch::Sender<bool>,
+    /// When the log thread began to write the group that is not durable yet.
+    syncing_since: Mutex<Option<Duration>>,
 }
 
 /// Ends the term when it is dropped, also by a panic.
@@ -84,6 +87,9 @@ impl Drop for EndsTerm {
         self.writer.step_down(&format!("{} has stopped", self.what));
     }
 }
+
+/// Groups that a reader of the stream of deletes may lag behind.
+const DELETE_STREAM: usize = 16_384;
 
 /// Ids are unique without asking anybody: the epoch, which never comes twice, then a counter.
 const ID_BITS: u32 = 40;
@@ -112,12 +118,13 @@ impl Writer {
             commits: tokio::sync::Mutex::new(()),
             building: RwLock::new(()),
             changed: watch::Sender::new(0),
-            delete_stream: broadcast::Sender::new(1024),
+            delete_stream: broadcast::Sender::new(DELETE_STREAM),
             flush_wanted: Notify::new(),
             files: Mutex::new(recovered.files),
             commit_times: Mutex::new(gc::CommitTimes::starting_at(parts.clock.elapsed(), version.commit_seq)),
             growing_bytes: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
+            syncing_since: Mutex::default(),
             parts,
         });
         writer.publish(&writer.state());
@@ -145,7 +152,7 @@ impl Writer {
     }
 
     /// How long what was removed stays readable.
-    pub fn window(&self) -> std::time::Duration {
+    pub fn window(&self) -> Duration {
         self.parts.ingest.window
     }
 

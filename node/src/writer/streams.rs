@@ -6,6 +6,8 @@ use crate::{Failure, Result};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use mishards_proto::node::{CatalogUpdate, DeleteEntry, DeletesUpdate, Version};
+use mishards_segment::Delete;
+use mishards_types::{CollectionId, Sequence};
 use std::sync::Arc;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -51,34 +53,77 @@ impl Writer {
 
     /// Everything that is kept, then each group's deletes; ends with the term, or when the reader is too slow.
     pub fn watch_deletes(self: &Arc<Writer>) -> Stream<DeletesUpdate> {
-        // Under the lock, so that nothing falls between the first message and the rest.
-        let (first, rest) = {
+        // Under the lock, so that nothing falls between what is kept and the rest.
+        let (through, rest) = {
             let state = self.state();
-            (self.all_deletes(state.applied().0), self.delete_stream.subscribe())
+            (state.applied(), self.delete_stream.subscribe())
         };
         let slow = |_| tonic::Status::resource_exhausted("the reader is too slow, connect again");
         let rest = BroadcastStream::new(rest).map(move |update| update.map_err(slow));
+        let collections = self.deletes.floors().into_iter().map(|(id, _)| id).collect();
+        let kept = Kept { writer: Arc::clone(self), through, collections, from: START, done: false };
         let writer = Arc::clone(self);
         let end = async move { writer.streams_end().await };
-        stream::once(async move { Ok(first) }).chain(rest).take_until(end).boxed()
+        stream::iter(kept).map(Ok).chain(rest).take_until(end).boxed()
     }
+}
 
-    fn all_deletes(&self, through: u64) -> DeletesUpdate {
-        let mut update = DeletesUpdate { through, epoch: self.log_id.epoch.0, ..Default::default() };
-        for (collection, floor) in self.deletes.floors() {
-            update.floors.insert(collection.0, floor.0);
-            let Some((deletes, _)) = self.deletes.since(collection, floor) else { continue };
-            for d in deletes {
-                update.deletes.push(DeleteEntry {
-                    collection_id: collection.0,
-                    partition_id: d.partition.0,
-                    sequence: d.sequence.0,
-                    visible_at: d.visible_at.0,
-                    resolved_at: d.resolved_at.0,
-                    keys: Some(keys_to_wire([d.key.clone()])),
-                });
+/// Keys in one message of what is kept.
+const PAGE_KEYS: usize = 4096;
+const START: (Sequence, usize) = (Sequence(0), 0);
+
+/// What is kept up to a sequence, page by page. What is published meanwhile may be missing from the pages: the floors
+/// of the last one are above it.
+struct Kept {
+    writer: Arc<Writer>,
+    through: Sequence,
+    collections: Vec<CollectionId>,
+    from: (Sequence, usize),
+    done: bool,
+}
+
+impl Iterator for Kept {
+    type Item = DeletesUpdate;
+
+    fn next(&mut self) -> Option<DeletesUpdate> {
+        if self.done {
+            return None;
+        }
+        let mut update =
+            DeletesUpdate { epoch: self.writer.log_id.epoch.0, more: true, ..Default::default() };
+        let mut room = PAGE_KEYS;
+        while let Some(collection) = self.collections.last().copied() {
+            let (page, next) = self.writer.deletes.page(collection, self.from, self.through, room);
+            room -= page.iter().map(Vec::len).sum::<usize>();
+            update.deletes.extend(page.iter().filter_map(|record| entry_of(collection, record)));
+            match next {
+                Some(next) => {
+                    self.from = next;
+                    return Some(update);
+                }
+                None => {
+                    self.collections.pop();
+                    self.from = START;
+                }
             }
         }
-        update
+        self.done = true;
+        update.more = false;
+        update.through = self.through.0;
+        update.floors = self.writer.deletes.floors().into_iter().map(|(id, floor)| (id.0, floor.0)).collect();
+        Some(update)
     }
+}
+
+/// Deletes of one record.
+fn entry_of(collection: CollectionId, record: &[Arc<Delete>]) -> Option<DeleteEntry> {
+    let first = record.first()?;
+    Some(DeleteEntry {
+        collection_id: collection.0,
+        partition_id: first.partition.0,
+        sequence: first.sequence.0,
+        visible_at: first.visible_at.0,
+        resolved_at: first.resolved_at.0,
+        keys: Some(keys_to_wire(record.iter().map(|d| d.key.clone()))),
+    })
 }

@@ -166,6 +166,11 @@ impl Site {
         self.change(&Command::CreatePartition { database, collection, name: name.to_owned() }).await.map(drop)
     }
 
+    pub async fn drop_partition(&self, name: &str) -> Result<(), Status> {
+        let (database, collection) = (DATABASE.to_owned(), COLLECTION.to_owned());
+        self.change(&Command::DropPartition { database, collection, name: name.to_owned() }).await.map(drop)
+    }
+
     pub async fn create_index(&self, field: &str, kind: &str, metric: Option<Metric>) -> Result<(), Status> {
         let command = Command::CreateIndex {
             database: DATABASE.to_owned(),
