@@ -200,6 +200,13 @@ impl Deletes {
         (newer.map(|(_, d)| d.len()).sum(), first)
     }
 
+    /// The first delete of a collection above `after`.
+    pub fn first_after(&self, collection: CollectionId, after: Sequence) -> Option<Sequence> {
+        let state = self.lock();
+        let entry = state.collections.get(&collection)?;
+        entry.records.range(after.next()..).next().map(|(sequence, _)| *sequence)
+    }
+
     /// Collections that are held, each with its floor.
     pub fn floors(&self) -> Vec<(CollectionId, Sequence)> {
         self.lock().collections.iter().map(|(id, c)| (*id, c.floor)).collect()

@@ -31,7 +31,18 @@ pub struct Commit {
 pub struct Takeover {
     pub seen: Lease,
     pub log: LogId,
-    pub commit_id: u64,
+    /// V after it: above the V of `seen`, and above every V that a catalog which lost commits had given out.
+    pub next: Version,
+    /// What a catalog that lost commits lacks.
+    pub changes: Vec<Change>,
+}
+
+impl Takeover {
+    /// Of a catalog that lacks nothing.
+    pub fn new(seen: Lease, log: LogId, commit_id: u64) -> Takeover {
+        let next = Version { commit_seq: seen.version.commit_seq + 1, commit_id };
+        Takeover { seen, log, next, changes: Vec::new() }
+    }
 }
 
 /// What became of a commit whose outcome was unknown.
@@ -71,8 +82,9 @@ pub trait Catalog: Send + Sync + 'static {
     /// Takes the lease; `Fenced` if it is no longer as it was seen.
     async fn take_over(&self, takeover: &Takeover) -> Result<Lease>;
 
-    /// Renews the lease; `Fenced` if it is held by somebody else. Returns the new counter.
-    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<u64>;
+    /// Renews the lease; `Fenced` if it is held by somebody else. Returns it as it is then: a version below the
+    /// holder's own says that the database went back in time.
+    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<Lease>;
 
     /// Commits a transaction.
     async fn commit(&self, commit: &Commit) -> Result<()>;

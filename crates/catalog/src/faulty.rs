@@ -58,7 +58,7 @@ impl<C: Catalog> Catalog for Faulty<C> {
         self.call("take_over", self.inner.take_over(takeover)).await
     }
 
-    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<u64> {
+    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<Lease> {
         self.call("renew", self.inner.renew(epoch, incarnation)).await
     }
 

@@ -5,10 +5,10 @@ use crate::model::*;
 use crate::snapshot::{Change, Row, Snapshot};
 use crate::{Error, Kind, Result};
 use async_trait::async_trait;
-use mishards_types::{Epoch, Incarnation, Version};
+use mishards_types::{Epoch, Incarnation};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     cluster_id: Option<String>,
     lease: Lease,
@@ -24,6 +24,17 @@ pub struct Memory {
 impl Memory {
     pub fn new() -> Memory {
         Memory::default()
+    }
+
+    /// A copy as it is now, which shares nothing.
+    pub fn backup(&self) -> Memory {
+        Memory { state: Arc::new(Mutex::new(self.lock().clone())) }
+    }
+
+    /// Goes back to a backup, as a database does that is restored or fails over without its last commits.
+    pub fn restore(&self, backup: &Memory) {
+        let state = backup.lock().clone();
+        *self.lock() = state;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,18 +108,18 @@ impl Catalog for Memory {
             return Err(fenced(&state.lease));
         }
         let lease = takeover.next_lease();
-        apply(&mut state.rows, &takeover.changes(), lease.version.commit_seq);
+        apply(&mut state.rows, &takeover.all_changes(), lease.version.commit_seq);
         state.lease = lease;
         Ok(lease)
     }
 
-    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<u64> {
+    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<Lease> {
         let mut state = self.lock();
         if (state.lease.epoch, state.lease.incarnation) != (epoch, incarnation) {
             return Err(fenced(&state.lease));
         }
         state.lease.counter += 1;
-        Ok(state.lease.counter)
+        Ok(state.lease)
     }
 
     async fn commit(&self, commit: &Commit) -> Result<()> {
@@ -146,16 +157,16 @@ impl Commit {
 
 impl Takeover {
     pub(crate) fn next_lease(&self) -> Lease {
-        let version = Version { commit_seq: self.seen.version.commit_seq + 1, commit_id: self.commit_id };
         Lease {
             epoch: self.log.epoch,
             incarnation: self.log.incarnation,
             counter: self.seen.counter + 1,
-            version,
+            version: self.next,
         }
     }
 
-    pub(crate) fn changes(&self) -> Vec<Change> {
-        vec![Change::Put(Entity::Log(LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation }))]
+    pub(crate) fn all_changes(&self) -> Vec<Change> {
+        let log = LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation };
+        self.changes.iter().cloned().chain([Change::Put(Entity::Log(log))]).collect()
     }
 }

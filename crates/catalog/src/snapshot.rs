@@ -323,6 +323,13 @@ impl Snapshot {
         first.into_values().filter(|(added, _, _)| *added > version.commit_seq).map(|(_, _, s)| s).collect()
     }
 
+    /// Every file that a row names, the removed ones included.
+    pub fn all_files(&self) -> Vec<FileRef> {
+        let segments = self.segments().chain(self.past_segments.iter().map(|(_, _, s)| s));
+        let deltas = self.deltas().chain(self.past_deltas.iter().map(|(_, _, d)| d));
+        segments.flat_map(|s| s.all_files()).chain(deltas.map(|d| &d.file)).cloned().collect()
+    }
+
     /// Files that rows removed at or before a commit name and no newer row does.
     pub fn files_removed_through(&self, commit: u64) -> Vec<FileRef> {
         let mut kept: std::collections::HashSet<&str> = std::collections::HashSet::new();

@@ -217,7 +217,7 @@ impl Catalog for Sqlite {
                 return Err(fenced(tx));
             }
             let lease = takeover.next_lease();
-            apply(tx, &takeover.changes(), lease.version.commit_seq)?;
+            apply(tx, &takeover.all_changes(), lease.version.commit_seq)?;
             let sql = "update mishards_lease set epoch = ?1, incarnation = ?2, counter = ?3, commit_seq = ?4, commit_id = ?5 where id = 1";
             let v = lease.version;
             let values = params![lease.epoch.0 as i64, lease.incarnation.0 as i64, lease.counter as i64, v.commit_seq as i64, v.commit_id as i64];
@@ -227,11 +227,11 @@ impl Catalog for Sqlite {
         .await
     }
 
-    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<u64> {
+    async fn renew(&self, epoch: Epoch, incarnation: Incarnation) -> Result<Lease> {
         self.run(move |tx| {
             let sql = "update mishards_lease set counter = counter + 1 where id = 1 and epoch = ?1 and incarnation = ?2";
             match tx.execute(sql, params![epoch.0 as i64, incarnation.0 as i64]).map_err(fail)? {
-                1 => Ok(read_lease(tx)?.counter),
+                1 => read_lease(tx),
                 _ => Err(fenced(tx)),
             }
         })

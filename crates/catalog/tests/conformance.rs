@@ -116,7 +116,7 @@ async fn a_new_catalog_has_the_default_database_and_no_holder() {
 async fn a_takeover_registers_the_log_and_moves_v() {
     on_migrated(async |one, two| {
         let seen = one.lease().await.unwrap();
-        let lease = one.take_over(&Takeover { seen, log: log(1), commit_id: 77 }).await.unwrap();
+        let lease = one.take_over(&Takeover::new(seen, log(1), 77)).await.unwrap();
         assert_eq!((lease.epoch, lease.incarnation), (log(1).epoch, log(1).incarnation));
         assert_eq!(lease.version, Version { commit_seq: 1, commit_id: 77 });
         assert_ne!(lease.counter, seen.counter);
@@ -147,13 +147,13 @@ async fn a_takeover_needs_exactly_the_lease_that_was_seen() {
             Lease::default(),
         ];
         for seen in stale {
-            assert_fenced(two.take_over(&Takeover { seen, log: log(2), commit_id: 1 }).await);
+            assert_fenced(two.take_over(&Takeover::new(seen, log(2), 1)).await);
         }
-        seen.counter = one.renew(seen.epoch, seen.incarnation).await.unwrap();
-        assert_fenced(two.take_over(&Takeover { seen: holder.lease, log: log(2), commit_id: 1 }).await);
+        seen = one.renew(seen.epoch, seen.incarnation).await.unwrap();
+        assert_fenced(two.take_over(&Takeover::new(holder.lease, log(2), 1)).await);
         assert_eq!(one.lease().await.unwrap(), seen);
         assert_eq!(snapshot(&*two).await.logs().count(), 1);
-        two.take_over(&Takeover { seen, log: log(2), commit_id: 1 }).await.unwrap();
+        two.take_over(&Takeover::new(seen, log(2), 1)).await.unwrap();
         let ids: Vec<_> = snapshot(&*one).await.logs().map(LogEntry::id).collect();
         assert_eq!(ids, [log(1), log(2)]);
     })
@@ -167,7 +167,8 @@ async fn only_the_holder_renews() {
         let old = Holder::elect(&*one, 1).await.lease;
         let first = one.renew(old.epoch, old.incarnation).await.unwrap();
         let second = one.renew(old.epoch, old.incarnation).await.unwrap();
-        assert!(old.counter < first && first < second);
+        assert!(old.counter < first.counter && first.counter < second.counter);
+        assert_eq!(second, Lease { counter: second.counter, ..old });
         assert_fenced(one.renew(old.epoch, Incarnation(1)).await);
         assert_fenced(one.renew(Epoch(2), old.incarnation).await);
         Holder::elect(&*two, 2).await;
@@ -184,7 +185,7 @@ async fn of_two_racing_takeovers_one_wins() {
             let seen = one.lease().await.unwrap();
             let race = [(Arc::clone(&one), 2 * round + 1), (Arc::clone(&two), 2 * round + 2)].map(
                 |(catalog, epoch)| {
-                    let takeover = Takeover { seen, log: log(epoch), commit_id: epoch };
+                    let takeover = Takeover::new(seen, log(epoch), epoch);
                     tokio::spawn(async move { catalog.take_over(&takeover).await })
                 },
             );

@@ -109,7 +109,7 @@ async fn a_refused_commit_stays_refused_when_its_answer_could_be_lost() {
 async fn a_takeover_whose_answer_was_lost_is_seen_in_the_lease() {
     let rig = rig().await;
     let seen = rig.catalog.lease().await.unwrap();
-    let takeover = Takeover { seen, log: log(1), commit_id: 9 };
+    let takeover = Takeover::new(seen, log(1), 9);
     rig.fail("take_over", Fault::Before);
     assert_eq!(rig.catalog.take_over(&takeover).await.unwrap_err().kind, Kind::Unavailable);
     assert_eq!(rig.catalog.lease().await.unwrap(), seen);
@@ -132,7 +132,7 @@ async fn every_call_can_fail_in_both_ways() {
         let holder = Holder::elect(&inner, 1).await;
         let broken = Faulty::new(inner.clone(), move |_| Some(fault));
         let (lease, commit) = (holder.lease, holder.commit(begin()));
-        let takeover = Takeover { seen: lease, log: log(2), commit_id: 2 };
+        let takeover = Takeover::new(lease, log(2), 2);
         let errors = [
             broken.migrate("x").await.unwrap_err(),
             broken.load().await.map(drop).unwrap_err(),

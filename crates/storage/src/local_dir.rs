@@ -1,7 +1,7 @@
 //! A directory of the local file system (or a mounted network file system).
 
 use crate::storage::check_path;
-use crate::{Entry, Error, Result, Sink, Storage};
+use crate::{Entry, Error, Kind, Result, Sink, Storage};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,6 +16,9 @@ const LOCAL_FS: [u32; 8] =
 
 /// Directories to remember; beyond it they are made durable again.
 const KNOWN_DIRECTORIES: usize = 4096;
+
+/// Tries to make a file below directories that others remove when they are empty.
+const CREATE_TRIES: usize = 5;
 
 /// See [`Storage`].
 pub struct LocalDir {
@@ -93,12 +96,21 @@ fn sync_dir(path: &str, dir: &Path) -> Result<()> {
 impl Storage for LocalDir {
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         let full = self.full("create", path)?;
-        self.make_parents(path, &full)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&full)
-            .map_err(|e| Error::io("create", path, e))?;
+        // A directory that another thread has just left empty is made again.
+        let made = (0..CREATE_TRIES).find_map(|last| {
+            let file = self.make_parents(path, &full).and_then(|()| {
+                let file = OpenOptions::new().write(true).create_new(true).open(&full);
+                file.map_err(|e| Error::io("create", path, e))
+            });
+            match file {
+                Err(e) if e.kind == Kind::NotFound && last + 1 < CREATE_TRIES => {
+                    let _ = full.parent().map(|parent| self.known().remove(parent));
+                    None
+                }
+                file => Some(file),
+            }
+        });
+        let file = made.unwrap_or_else(|| unreachable!("the last try always answers"))?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
         Ok(Box::new(FileSink { file, path: path.to_owned() }))
     }
@@ -145,26 +157,10 @@ impl Storage for LocalDir {
 
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {
         let full = self.full("list", dir)?;
-        let fail = |e| Error::io("list", dir, e);
-        let entries = match fs::read_dir(full) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(fail(e)),
-        };
         let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(fail)?;
-            let meta = match entry.metadata() {
-                Ok(meta) => meta,
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(fail(e)),
-            };
-            if meta.is_file() {
-                found.push(Entry {
-                    name: entry.file_name().to_string_lossy().into_owned(),
-                    bytes: meta.len(),
-                });
-            }
+        let mut below = vec![full.clone()];
+        while let Some(next) = below.pop() {
+            list_one(&full, &next, &mut found, &mut below).map_err(|e| Error::io("list", dir, e))?;
         }
         found.sort();
         Ok(found)
@@ -172,11 +168,47 @@ impl Storage for LocalDir {
 
     fn remove(&self, path: &str) -> Result<()> {
         let full = self.full("remove", path)?;
-        match fs::remove_file(full) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-            _ => Ok(()),
+        match fs::remove_file(&full) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", path, e)),
+            _ => {}
+        }
+        // Fails at the first that is not empty.
+        for parent in full.ancestors().skip(1).take_while(|dir| *dir != self.root) {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+            self.known().remove(parent);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the files of one directory, and the directories in it, which may go meanwhile.
+fn list_one(
+    root: &Path,
+    dir: &Path,
+    found: &mut Vec<Entry>,
+    below: &mut Vec<PathBuf>,
+) -> std::io::Result<()> {
+    let gone = |e: &std::io::Error| e.kind() == ErrorKind::NotFound;
+    let entries = match fs::read_dir(dir) {
+        Err(e) if gone(&e) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let meta = match entry.metadata() {
+            Err(e) if gone(&e) => continue,
+            meta => meta?,
+        };
+        let path = entry.path();
+        if meta.is_dir() {
+            below.push(path);
+        } else if let (true, Ok(name)) = (meta.is_file(), path.strip_prefix(root)) {
+            found.push(Entry { name: name.to_string_lossy().into_owned(), bytes: meta.len() });
         }
     }
+    Ok(())
 }
 
 struct FileSink {

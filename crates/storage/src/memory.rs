@@ -90,7 +90,7 @@ impl Storage for Memory {
         let files = lock(&self.files);
         let below = files.iter().filter_map(|(path, file)| {
             let name = path.strip_prefix(&prefix)?;
-            (!name.contains('/')).then(|| Entry { name: name.to_owned(), bytes: file.bytes.len() as u64 })
+            Some(Entry { name: name.to_owned(), bytes: file.bytes.len() as u64 })
         });
         Ok(below.collect())
     }

@@ -32,10 +32,10 @@ pub trait Storage: Send + Sync + 'static {
     /// The whole file as bytes that may be mapped; the file must never change. Aligned to at least 64 bytes.
     fn map(&self, path: &str) -> Result<Bytes>;
 
-    /// The files below a directory, not recursive, sorted by name; empty if there is no such directory.
+    /// The files below a directory, at any depth, sorted by name (relative to it); empty if there is no such directory.
     fn list(&self, dir: &str) -> Result<Vec<Entry>>;
 
-    /// Removes a file; removing one that is not there is not an error.
+    /// Removes a file, and the directories that it leaves empty; removing one that is not there is not an error.
     fn remove(&self, path: &str) -> Result<()>;
 }
 

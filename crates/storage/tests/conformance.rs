@@ -55,13 +55,13 @@ fn replace_makes_and_overwrites() {
 }
 
 #[test]
-fn listing_is_sorted_flat_and_empty_for_a_missing_directory() {
+fn listing_is_sorted_deep_and_empty_for_a_missing_directory() {
     on_all(|s| {
         s.put("d/2", &[b"22"]).unwrap();
         s.put("d/1", &[b"1"]).unwrap();
         s.put("d/e/3", &[b"3"]).unwrap();
         let names: Vec<_> = s.list("d").unwrap().into_iter().map(|e| (e.name, e.bytes)).collect();
-        assert_eq!(names, vec![("1".to_owned(), 1), ("2".to_owned(), 2)]);
+        assert_eq!(names, vec![("1".to_owned(), 1), ("2".to_owned(), 2), ("e/3".to_owned(), 1)]);
         assert!(s.list("nothing").unwrap().is_empty());
     });
 }
@@ -77,6 +77,31 @@ fn remove_is_idempotent_and_a_missing_file_is_named() {
         assert!(error.to_string().contains('x'));
         assert_eq!(s.map("x").unwrap_err().kind, Kind::NotFound);
     });
+}
+
+#[test]
+fn directories_that_are_left_empty_go_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let s = LocalDir::open(dir.path()).unwrap();
+    s.put("a/b/1", &[b"1"]).unwrap();
+    s.put("a/c/2", &[b"2"]).unwrap();
+    s.remove("a/b/1").unwrap();
+    assert!(!dir.path().join("a/b").exists() && dir.path().join("a/c").exists());
+    s.put("a/b/3", &[b"3"]).unwrap();
+    // Files come and go in one directory from several threads.
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let s = &s;
+            scope.spawn(move || {
+                for i in 0..100 {
+                    let path = format!("a/busy/{thread}-{i}");
+                    s.put(&path, &[b"x"]).unwrap();
+                    s.remove(&path).unwrap();
+                }
+            });
+        }
+    });
+    assert!(!dir.path().join("a/busy").exists());
 }
 
 #[test]

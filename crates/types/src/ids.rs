@@ -72,6 +72,18 @@ impl fmt::Display for LogId {
     }
 }
 
+impl LogId {
+    /// Reads the name of a log's directory.
+    pub fn parse(name: &str) -> Option<LogId> {
+        let (epoch, incarnation) = name.split_once('-')?;
+        let id = LogId {
+            epoch: Epoch(epoch.parse().ok()?),
+            incarnation: Incarnation(u64::from_str_radix(incarnation, 16).ok()?),
+        };
+        (id.to_string() == name).then_some(id)
+    }
+}
+
 /// V, the one version of all metadata. Two histories that part ways have different `commit_id`s at the
 /// same `commit_seq`, so both are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -1,6 +1,8 @@
 //! Catalog transactions: one at a time, settled when their outcome is unknown, visible to readers in one step.
 
 use super::Writer;
+use super::ddl::{Needed, encode_commit};
+use super::log_thread::{Logged, Posted};
 use super::state::State;
 use crate::{Failure, Result};
 use mishards_catalog::{Change, Commit, Kind, Outcome, Snapshot, check_invariants};
@@ -19,11 +21,43 @@ impl Writer {
         finish: impl FnOnce(&mut State),
     ) -> Result<Version> {
         let _one_at_a_time = self.commits.lock().await;
+        let (version, _) = self.commit_alone(plan, finish, false).await?;
+        Ok(version)
+    }
+
+    /// The same for what a user asked for; answers when it is in the log too.
+    pub(super) async fn commit_and_log(
+        &self,
+        plan: impl FnOnce(&Snapshot) -> Result<Vec<Change>>,
+        finish: impl FnOnce(&mut State),
+    ) -> Result<(Version, Logged)> {
+        let (version, posted) = {
+            let _one_at_a_time = self.commits.lock().await;
+            self.commit_alone(plan, finish, true).await?
+        };
+        // The commit is in, whatever becomes of its record.
+        let posted = posted.map_err(|e| Failure::unknown_outcome(e.error))?;
+        Ok((version, posted.wait().await?))
+    }
+
+    /// With the lock on commits held. The second value is the record of the commit in the log.
+    async fn commit_alone(
+        &self,
+        plan: impl FnOnce(&Snapshot) -> Result<Vec<Change>>,
+        finish: impl FnOnce(&mut State),
+        keep_changes: bool,
+    ) -> Result<(Version, Result<Posted>)> {
         self.check_serving()?;
         let before = Arc::clone(&self.state().snapshot);
+        let needed_before = self.first_needed();
         let changes = plan(&before)?;
+        let record = |version, changes: &[Change]| {
+            let kept = if keep_changes { changes } else { &[] };
+            let needed = Needed { before: needed_before, after: self.first_needed() };
+            encode_commit(version, needed, kept).and_then(|payload| self.log.post(payload, None))
+        };
         if changes.is_empty() {
-            return Ok(before.version);
+            return Ok((before.version, record(before.version, &[])));
         }
         check_invariants(&before, &changes)?;
         let next =
@@ -43,7 +77,8 @@ impl Writer {
         state.forget_dropped();
         self.note_commit(next);
         self.publish(&state);
-        Ok(next)
+        drop(state);
+        Ok((next, record(next, &commit.changes)))
     }
 
     /// Sends a transaction until its outcome is known. An unknown COMMIT is re-read by its id before anything else

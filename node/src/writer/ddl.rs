@@ -1,54 +1,54 @@
-//! Changes that users ask for: planned against the newest snapshot, committed, then logged whole, then answered.
+//! Changes that users ask for: planned against the newest snapshot, committed, then logged whole, then answered. And
+//! what a record of the log looks like.
 
 use super::Writer;
 use super::log_thread::Logged;
-use crate::Result;
+use crate::{Failure, Result};
 use mishards_catalog::{Change, Command, EntityKind, plan_command};
-use mishards_proto::node::{LogRecord, log_record::Body};
-use mishards_types::Version;
+use mishards_proto::node::{LogCommit, LogRecord, log_record::Body};
+use mishards_types::{Sequence, Version};
 use prost::Message;
 
 impl Writer {
     /// Runs a command.
     pub async fn change(&self, command: &Command) -> Result<(Version, Logged)> {
-        let mut logged_changes: Vec<Change> = Vec::new();
         let plan = |snapshot: &mishards_catalog::Snapshot| {
-            let changes = plan_command(snapshot, command, &mut || self.next_id(), self.now())?;
-            logged_changes.clone_from(&changes);
-            Ok(changes)
+            Ok(plan_command(snapshot, command, &mut || self.next_id(), self.now())?)
         };
-        let version = self.commit(plan, |state| state.last_schema_change = state.snapshot.version).await?;
-        // Logged whole, so that a replay knows collections that the catalog may have lost or purged.
-        let schema = serde_json::to_vec(&logged_changes).map_err(crate::Failure::internal)?;
-        let payload = encode_record(&LogRecord { body: Some(Body::Schema(schema)) });
-        let logged = self.log.log(payload, None).await?;
+        let done =
+            self.commit_and_log(plan, |state| state.last_schema_change = state.snapshot.version).await?;
         for (collection, _) in self.deletes.floors() {
             if self.view().snapshot.collection(collection).is_none() {
                 self.deletes.forget(collection);
             }
         }
-        Ok((version, logged))
+        Ok(done)
     }
-}
 
-impl Writer {
-    /// Logs what was dropped before this term: a writer that died between the commit of a drop and its record leaves
-    /// rows in the log that nothing there explains, and the catalog forgets the drop after a window.
-    pub(super) async fn log_drops(&self) -> Result<()> {
-        let dropped = self.view().snapshot.dropped().clone();
-        let gone = dropped.into_iter().map(|id| Change::Remove(EntityKind::Collection, id.to_string()));
-        let changes: Vec<Change> = gone.collect();
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let schema = serde_json::to_vec(&changes).map_err(crate::Failure::internal)?;
-        self.log.log(encode_record(&LogRecord { body: Some(Body::Schema(schema)) }), None).await?;
+    /// Logs the V that this term starts from, and what was dropped before it: a writer that died between the commit
+    /// of a drop and its record leaves rows in the log that nothing there explains, and the catalog forgets the drop
+    /// after a window.
+    pub(super) async fn log_start(&self) -> Result<()> {
+        self.log_version(self.first_needed()).await
+    }
+
+    /// Logs V once more, where `needed_before` is what [`LogCommit`] says.
+    pub(super) async fn log_version(&self, needed_before: Sequence) -> Result<()> {
+        let snapshot = std::sync::Arc::clone(&self.view().snapshot);
+        let gone = snapshot.dropped().iter();
+        let drops: Vec<Change> =
+            gone.map(|id| Change::Remove(EntityKind::Collection, id.to_string())).collect();
+        let needed = Needed { before: needed_before, after: self.first_needed() };
+        let payload = encode_commit(snapshot.version, needed, &drops)?;
+        self.log.log(payload, None).await?;
         Ok(())
     }
 }
 
 /// First byte of our records; the log keeps 0 for its own.
 const RECORD_TAG: u8 = 1;
+/// Second byte of those that hold a commit: the protobuf key of [`LogRecord`]'s field 2.
+const COMMIT_KEY: u8 = 2 << 3 | 2;
 
 /// A record as the log keeps it.
 pub fn encode_record(record: &LogRecord) -> bytes::Bytes {
@@ -58,7 +58,36 @@ pub fn encode_record(record: &LogRecord) -> bytes::Bytes {
     out.into()
 }
 
+/// The first records that replays over the catalog before and after a commit need.
+pub struct Needed {
+    pub before: Sequence,
+    pub after: Sequence,
+}
+
+/// The record of a commit, with what a user changed by it.
+pub fn encode_commit(version: Version, needed: Needed, changes: &[Change]) -> Result<bytes::Bytes> {
+    let json = |changes| serde_json::to_vec(changes).map_err(Failure::internal);
+    let commit = LogCommit {
+        commit_seq: version.commit_seq,
+        commit_id: version.commit_id,
+        needed_before: needed.before.0,
+        needed_after: needed.after.0,
+        changes: if changes.is_empty() { Vec::new() } else { json(changes)? },
+    };
+    Ok(encode_record(&LogRecord { body: Some(Body::Commit(commit)) }))
+}
+
+/// Whether a record holds a commit, without decoding it.
+pub fn is_commit(payload: &[u8]) -> bool {
+    payload.starts_with(&[RECORD_TAG, COMMIT_KEY])
+}
+
 /// The record behind the tag.
 pub fn decode_record(payload: &[u8]) -> Option<LogRecord> {
     LogRecord::decode(payload.strip_prefix(&[RECORD_TAG])?).ok()
+}
+
+/// The changes of a commit that a user asked for.
+pub fn changes_of(commit: &LogCommit) -> Option<Vec<Change>> {
+    if commit.changes.is_empty() { Some(Vec::new()) } else { serde_json::from_slice(&commit.changes).ok() }
 }

@@ -65,6 +65,7 @@ impl Writer {
                 ("let go of deletes", self.release_deletes()),
                 ("unlink removed files", self.purge().await),
                 ("unlink log files", self.drop_log_files().await),
+                ("look for orphans", self.remove_orphans().await),
             ];
             for (step, result) in steps {
                 if let Err(e) = result {
@@ -182,6 +183,8 @@ impl Writer {
     }
 
     async fn unlink_log_files(&self, free: Vec<(LogId, u64)>) -> Result<()> {
+        // The newest V must stay in the log: what is left of it may not say it yet.
+        self.log_version(Sequence(0)).await?;
         self.check_not_fenced().await?;
         let (storage, removed) = (Arc::clone(&self.parts.storage), free.clone());
         self.parts
@@ -198,24 +201,37 @@ impl Writer {
 
     /// Forgets predecessors of which no file is left; one that never served had none.
     async fn forget_empty_logs(&self) -> Result<()> {
+        let mut forgotten = Vec::new();
         self.commit(
             |snapshot| {
                 let files = self.log_files();
                 let is_empty = |id: &LogId| *id != self.log_id && !files.files.iter().any(|f| f.log == *id);
-                let empty = snapshot.logs().map(|l| l.id()).filter(is_empty);
-                Ok(empty.map(|id| Change::Remove(EntityKind::Log, id.to_string())).collect())
+                forgotten.extend(snapshot.logs().map(|l| l.id()).filter(is_empty));
+                let change = |id: &LogId| Change::Remove(EntityKind::Log, id.to_string());
+                Ok(forgotten.iter().map(change).collect())
             },
             |_| {},
         )
         .await?;
-        Ok(())
+        // A writer that wakes up from then takes a fence that is gone for one that is set.
+        let storage = Arc::clone(&self.parts.storage);
+        self.parts
+            .pools
+            .io(move || {
+                forgotten
+                    .iter()
+                    .try_for_each(|log| mishards_wal::remove_fence(&*storage, *log))
+                    .map_err(|e| mishards_types::Error::unavailable(e).into())
+            })
+            .await
     }
 
     /// The first sequence that a replay still needs.
-    fn first_needed(&self) -> Sequence {
+    pub(super) fn first_needed(&self) -> Sequence {
         let state = self.state();
-        let rows = state.first_growing().unwrap_or(Sequence(state.applied().0 + 1));
-        let pending = |c: &Arc<mishards_catalog::Collection>| self.deletes.pending(c.id, c.deltas_through).1;
+        let rows = state.first_growing().unwrap_or(state.applied().next());
+        let pending =
+            |c: &Arc<mishards_catalog::Collection>| self.deletes.first_after(c.id, c.deltas_through);
         let deletes = state.snapshot.collections().filter_map(pending).min().unwrap_or(rows);
         rows.min(deletes)
     }

@@ -15,7 +15,14 @@ impl Writer {
                 tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
                 continue;
             }
+            let ours = self.view().snapshot.version;
             match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
+                Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
+                    let theirs = lease.version;
+                    self.step_down(&format!(
+                        "the catalog has lost commits: it is at {theirs}, not at {ours}"
+                    ));
+                }
                 Ok(_) => {}
                 Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
                 Err(e) => tracing::warn!(error = %e, "the lease could not be renewed"),

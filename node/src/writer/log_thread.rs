@@ -52,16 +52,30 @@ impl LogQueue {
 
     /// Logs and applies a record; answers when it is durable and visible.
     pub async fn log(&self, payload: Bytes, write: Option<PreparedWrite>) -> Result<Logged> {
+        self.post(payload, write)?.wait().await
+    }
+
+    /// Puts a record in line. It is logged whether or not anybody waits for it.
+    pub fn post(&self, payload: Bytes, write: Option<PreparedWrite>) -> Result<Posted> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Failure::unknown_outcome("the log has stopped");
         self.send
             .send(Message::Log(Entry { payload, write, reply }))
             .map_err(|_| Failure::not_writer("the log has stopped"))?;
-        answer.await.map_err(|_| gone())?
+        Ok(Posted(answer))
     }
 
     pub fn stop(&self) {
         let _ = self.send.send(Message::Stop);
+    }
+}
+
+/// A record in line.
+pub struct Posted(oneshot::Receiver<Result<Logged>>);
+
+impl Posted {
+    /// Waits until the record is durable and visible.
+    pub async fn wait(self) -> Result<Logged> {
+        self.0.await.map_err(|_| Failure::unknown_outcome("the log has stopped"))?
     }
 }
 

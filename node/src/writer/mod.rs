@@ -10,7 +10,9 @@ mod index_build;
 mod ingest;
 mod lease;
 mod log_thread;
+mod lost_commits;
 mod merge;
+mod orphans;
 mod replay;
 mod state;
 mod streams;
@@ -74,6 +76,8 @@ pub struct Writer {
     stopping: watch::Sender<bool>,
     /// When the log thread began to write the group that is not durable yet.
     syncing_since: Mutex<Option<Duration>>,
+    started: Duration,
+    orphans_removed: AtomicBool,
 }
 
 /// Ends the term when it is dropped, also by a panic.
@@ -125,11 +129,13 @@ impl Writer {
             growing_bytes: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
             syncing_since: Mutex::default(),
+            started: parts.clock.elapsed(),
+            orphans_removed: AtomicBool::new(false),
             parts,
         });
         writer.publish(&writer.state());
         log_thread::start(Arc::clone(&writer), recovered.log, records)?;
-        writer.log_drops().await?;
+        writer.log_start().await?;
         writer.start_background();
         Ok(writer)
     }

@@ -1,6 +1,6 @@
 //! Log records back into state.
 
-use super::ddl::decode_record;
+use super::ddl::{changes_of, decode_record};
 use super::ingest::prepare_write;
 use super::state::State;
 use crate::deletes::Deletes;
@@ -38,9 +38,8 @@ impl<'a> Replay<'a> {
         let damaged = || Failure::unreadable(format!("log record {} cannot be decoded", record.sequence));
         match decode_record(&record.payload).and_then(|r| r.body).ok_or_else(damaged)? {
             Body::Write(write) => self.write(write, record.sequence, record.timestamp)?,
-            Body::Schema(json) => {
-                let changes: Vec<Change> = serde_json::from_slice(&json).map_err(|_| damaged())?;
-                changes.iter().for_each(|c| self.schema(c));
+            Body::Commit(commit) => {
+                changes_of(&commit).ok_or_else(damaged)?.iter().for_each(|c| self.schema(c));
             }
         }
         self.state.advance(record.sequence, record.timestamp);

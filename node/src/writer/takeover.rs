@@ -1,9 +1,9 @@
 //! Becoming the writer: the lease, the epoch marker, the fences, the replay, and a new log that names them all.
 
-use super::WriterParts;
 use super::gc::LogFiles;
 use super::replay::Replay;
 use super::state::State;
+use super::{WriterParts, lost_commits};
 use crate::deletes::Deletes;
 use crate::{Failure, Result};
 use mishards_catalog::{Lease, Loaded, Takeover};
@@ -53,7 +53,20 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         epoch: Epoch(seen.epoch.0.max(marker.0) + 1),
         incarnation: Incarnation(parts.entropy.next_u64()),
     };
-    parts.catalog.take_over(&Takeover { seen, log, commit_id: parts.entropy.next_u64() }).await?;
+    // As late as can be: what is compared is what is taken over.
+    let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
+    let mut takeover = Takeover::new(seen, log, parts.entropy.next_u64());
+    let storage = Arc::clone(&parts.storage);
+    if let Some(repair) = parts.pools.io(move || lost_commits::find(&*storage, &loaded)).await? {
+        tracing::warn!(
+            changes = repair.changes.len(),
+            commit = repair.commit_seq,
+            "lost commits are made up for"
+        );
+        takeover.next.commit_seq = repair.commit_seq;
+        takeover.changes = repair.changes;
+    }
+    parts.catalog.take_over(&takeover).await?;
     let storage = Arc::clone(&parts.storage);
     parts.pools.io(move || write_marker(&*storage, log.epoch)).await?;
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
@@ -133,7 +146,7 @@ fn replay_all(
     for id in &logs {
         let Some(end) = ends.logs.get(id).filter(|p| p.end.file > 0) else { continue };
         let mut failure = None;
-        let read = read_log(&*storage, *id, Scan { end: Some(end.end) }, &mut |record| {
+        let read = read_log(&*storage, *id, Scan { end: Some(end.end), ..Scan::default() }, &mut |record| {
             if failure.is_none() {
                 failure = replay.record(record).err();
             }
@@ -191,7 +204,7 @@ fn find_ends(storage: &dyn Storage, successor: LogId, logs: &[LogId]) -> Result<
     Ok(ends)
 }
 
-fn log_failure(e: mishards_wal::Error) -> Failure {
+pub fn log_failure(e: mishards_wal::Error) -> Failure {
     match e {
         mishards_wal::Error::Fenced { .. } | mishards_wal::Error::Dead { .. } => Failure::not_writer(e),
         mishards_wal::Error::Storage(e) => Failure::from(mishards_types::Error::unavailable(e)),

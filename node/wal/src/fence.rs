@@ -20,6 +20,11 @@ pub fn set_fence(storage: &dyn Storage, log: LogId, successor: LogId) -> Result<
     Ok(storage.replace(&path(log), successor.to_string().as_bytes())?)
 }
 
+/// Removes the fence of a log that is done with.
+pub fn remove_fence(storage: &dyn Storage, log: LogId) -> Result<()> {
+    Ok(storage.remove(&path(log))?)
+}
+
 /// Whether a successor has fenced `log`. A fence that is gone counts as set.
 pub fn is_fenced(storage: &dyn Storage, log: LogId) -> Result<bool> {
     match storage.read(&path(log)) {

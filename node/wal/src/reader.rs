@@ -36,6 +36,8 @@ pub struct Log {
 pub struct Scan {
     /// The recorded end of this log, when a successor has fixed one: nothing after it is looked at.
     pub end: Option<Position>,
+    /// Begin with this file; 0 means with the first that is retained.
+    pub from: u64,
 }
 
 /// Reads a log from its first retained file, handing each record to `visit` in order (the head is not handed
@@ -44,7 +46,7 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
     let dir = format!("log/{log}");
     let mut files: Vec<u64> = storage.list(&dir)?.iter().filter_map(|e| e.name.parse().ok()).collect();
     // Files behind a recorded end never happened, whatever is in them.
-    files.retain(|file| scan.end.is_none_or(|end| *file <= end.file));
+    files.retain(|file| *file >= scan.from && scan.end.is_none_or(|end| *file <= end.file));
     files.sort_unstable();
     let mut out = Log::default();
     let mut expected = None;

@@ -91,7 +91,7 @@ proptest! {
             memory.put(&path(log(1), 2), &[&files.1]).unwrap();
         }
         let end = end.map(|(file, offset)| Position { file: file as u64 % 4, offset: offset as u64 });
-        if let Ok((found, records)) = replay_to(&memory, log(1), Scan { end }) {
+        if let Ok((found, records)) = replay_to(&memory, log(1), Scan { end, ..Scan::default() }) {
             prop_assert!(found.torn as usize <= files.0.len().max(files.1.len()));
             let payloads: usize = records.iter().map(|r| r.payload.len()).sum();
             prop_assert!(payloads <= files.0.len() + files.1.len());

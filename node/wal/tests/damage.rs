@@ -276,7 +276,7 @@ fn nothing_behind_a_recorded_end_is_read() {
     sample.writer.append(one("later, in another file"), 1).unwrap();
     sample.writer.append(one("latest"), 1).unwrap();
     assert!(replay(&sample.memory, log(1)).unwrap().1.len() > before.1.len());
-    let (found, records) = replay_to(&sample.memory, log(1), Scan { end }).unwrap();
+    let (found, records) = replay_to(&sample.memory, log(1), Scan { end, ..Scan::default() }).unwrap();
     assert_eq!((records, found.end, found.last), (before.1, before.0.end, before.0.last));
 }
 
@@ -296,13 +296,15 @@ fn the_files_behind_a_recorded_end_do_not_matter() {
     for (i, harm) in harms.iter().enumerate() {
         let damaged = copy(&sample.memory, &[log(1)]);
         harm(&damaged);
-        let (found, records) = replay_to(&damaged, log(1), Scan { end: Some(end) }).unwrap();
+        let (found, records) =
+            replay_to(&damaged, log(1), Scan { end: Some(end), ..Scan::default() }).unwrap();
         assert_eq!(records, sample.records[..last.0 as usize], "harm {i}");
         assert_eq!(found.end, end, "harm {i}");
     }
     // The same where the end lies within a file: the later files are no proof against the torn tail there.
     let end = Position { file: ended, offset: size - 1 };
-    let (found, records) = replay_to(&sample.memory, log(1), Scan { end: Some(end) }).unwrap();
+    let (found, records) =
+        replay_to(&sample.memory, log(1), Scan { end: Some(end), ..Scan::default() }).unwrap();
     assert_eq!(found.end.file, ended);
     assert!(records.len() < last.0 as usize);
 }
@@ -311,7 +313,8 @@ fn the_files_behind_a_recorded_end_do_not_matter() {
 fn a_log_that_ends_at_zero_has_no_records() {
     let sample = sample(3, BIG);
     let (found, records) =
-        replay_to(&sample.memory, log(1), Scan { end: Some(Position::default()) }).unwrap();
+        replay_to(&sample.memory, log(1), Scan { end: Some(Position::default()), ..Scan::default() })
+            .unwrap();
     assert_eq!((records.len(), found.end, found.head), (0, Position::default(), None));
 }
 

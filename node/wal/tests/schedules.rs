@@ -179,7 +179,7 @@ fn a_successor_overtaken_before_its_head_served_nothing() {
     writer.append(one("new"), 1).unwrap();
     let end = third.head.predecessors.iter().find(|p| p.log == log(2)).unwrap().end;
     assert!(replay(&memory, log(2)).unwrap().0.head.is_some(), "the late head is in the file");
-    assert!(replay_to(&memory, log(2), Scan { end: Some(end) }).unwrap().0.head.is_none());
+    assert!(replay_to(&memory, log(2), Scan { end: Some(end), ..Scan::default() }).unwrap().0.head.is_none());
     let fourth = take_over(&memory, &[log(1), log(2), log(3)], log(4)).unwrap();
     assert_eq!(payloads(fourth.records.values()), ["kept", "new"]);
 }

@@ -201,7 +201,7 @@ impl Holder {
     /// Takes the lease from whoever has it.
     pub async fn elect(catalog: &dyn Catalog, epoch: u64) -> Holder {
         let seen = catalog.lease().await.unwrap();
-        let takeover = Takeover { seen, log: log(epoch), commit_id: u64::MAX - 1_000 * epoch };
+        let takeover = Takeover::new(seen, log(epoch), u64::MAX - 1_000 * epoch);
         let lease = catalog.take_over(&takeover).await.unwrap();
         Holder { lease, version: lease.version }
     }

@@ -124,7 +124,7 @@ pub fn take_over(storage: &dyn Storage, open: &[LogId], successor: LogId) -> Res
     for log in &open[..at] {
         let named = head.predecessors.iter().find(|p| p.log == *log).copied();
         let named = named.expect("the head names every open predecessor");
-        let (older, records) = replay_to(storage, *log, Scan { end: Some(named.end) })?;
+        let (older, records) = replay_to(storage, *log, Scan { end: Some(named.end), ..Scan::default() })?;
         found.add(&older, records, named);
     }
     let end = Predecessor { log: open[at], end: newest.end, last: newest.last };

@@ -1,0 +1,204 @@
+//! A catalog that went back in time: a database that was restored from a backup, or failed over without its last
+//! commits. The log has a record of every commit. What users had asked for in those that are lost is committed once
+//! more, by the takeover itself; the rows and deletes that they had published are in the log still, and are replayed.
+//! Where the log does not reach back that far, the start is refused: nothing is taken over, nothing is deleted.
+
+use super::ddl::{changes_of, decode_record, is_commit};
+use super::takeover::log_failure;
+use crate::{Failure, Result};
+use mishards_catalog::{Change, Entity, EntityKind, Loaded, LogEntry, Snapshot};
+use mishards_proto::node::{LogCommit, log_record::Body};
+use mishards_storage::Storage;
+use mishards_types::{CollectionId, LogId, Sequence, Version};
+use mishards_wal::{Scan, read_log};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What a takeover makes up for.
+pub struct Repair {
+    /// Above every V that had been given out.
+    pub commit_seq: u64,
+    pub changes: Vec<Change>,
+}
+
+/// Compares the catalog with the log. `None` when no commit is lost.
+pub fn find(storage: &dyn Storage, loaded: &Loaded) -> Result<Option<Repair>> {
+    let logs = logs_of(storage, loaded)?;
+    let Some(newest) = newest_commit(storage, &logs)? else { return Ok(None) };
+    let seen = loaded.lease.version;
+    if newest.commit_seq < seen.commit_seq || version_of(&newest) == seen {
+        return Ok(None);
+    }
+    tracing::error!(
+        catalog = %seen,
+        log = %version_of(&newest),
+        "the catalog has lost commits: making up for them from the log"
+    );
+    let read = read_all(storage, &logs)?;
+    let lost = lost_commits(&read, seen)?;
+    check_files(storage, &loaded.snapshot)?;
+    let mut changes = repair(&loaded.snapshot, &lost)?;
+    let known: BTreeSet<LogId> = loaded.snapshot.logs().map(LogEntry::id).collect();
+    let unknown = logs.iter().filter(|id| !known.contains(id));
+    changes.extend(
+        unknown.map(|id| Change::Put(Entity::Log(LogEntry { epoch: id.epoch, incarnation: id.incarnation }))),
+    );
+    Ok(Some(Repair { commit_seq: newest.commit_seq + 1, changes }))
+}
+
+/// The logs that the catalog names, and those of terms that it does not remember.
+fn logs_of(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
+    let mut logs: BTreeSet<LogId> = loaded.snapshot.logs().map(LogEntry::id).collect();
+    for entry in storage.list("log")? {
+        let id = entry.name.split('/').next().and_then(LogId::parse);
+        logs.extend(id.filter(|id| id.epoch > loaded.lease.epoch));
+    }
+    Ok(logs.into_iter().collect())
+}
+
+/// The last commit that a log names. Most often it stands in the last file.
+fn newest_commit(storage: &dyn Storage, logs: &[LogId]) -> Result<Option<LogCommit>> {
+    for log in logs.iter().rev() {
+        let mut files: Vec<u64> =
+            storage.list(&format!("log/{log}"))?.iter().filter_map(|e| e.name.parse().ok()).collect();
+        files.sort_unstable();
+        for from in files.into_iter().rev() {
+            let scan = Scan { from, ..Scan::default() };
+            if let Some(commit) =
+                read_commits(storage, *log, scan)?.0.into_iter().max_by_key(|c| c.commit_seq)
+            {
+                return Ok(Some(commit));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// All commits in some logs by number, and the first sequence that is left.
+struct Read {
+    commits: BTreeMap<u64, LogCommit>,
+    first: Sequence,
+}
+
+fn read_all(storage: &dyn Storage, logs: &[LogId]) -> Result<Read> {
+    let mut read = Read { commits: BTreeMap::new(), first: Sequence(u64::MAX) };
+    for log in logs {
+        let (commits, first) = read_commits(storage, *log, Scan::default())?;
+        for commit in commits {
+            // Of one that was logged again later, the first knows most.
+            read.commits.entry(commit.commit_seq).or_insert(commit);
+        }
+        read.first = read.first.min(first.unwrap_or(read.first));
+    }
+    Ok(read)
+}
+
+fn read_commits(storage: &dyn Storage, log: LogId, scan: Scan) -> Result<(Vec<LogCommit>, Option<Sequence>)> {
+    let (mut commits, mut first) = (Vec::new(), None);
+    let mut damaged = None;
+    read_log(storage, log, scan, &mut |record| {
+        first = first.or(Some(record.sequence));
+        if !is_commit(&record.payload) {
+            return;
+        }
+        match decode_record(&record.payload).and_then(|r| r.body) {
+            Some(Body::Commit(commit)) => commits.push(commit),
+            _ => damaged = Some(record.sequence),
+        }
+    })
+    .map_err(log_failure)?;
+    match damaged {
+        Some(sequence) => Err(Failure::unreadable(format!("log record {sequence} cannot be decoded"))),
+        None => Ok((commits, first)),
+    }
+}
+
+/// The commits after `seen`, if the log still has every record that a replay from there needs.
+fn lost_commits(read: &Read, seen: Version) -> Result<Vec<&LogCommit>> {
+    let refuse = |why: String| {
+        Failure::unreadable(format!(
+            "the catalog is at {seen}, the log knows of newer commits, and {why}: restore a newer copy of the catalog"
+        ))
+    };
+    if let Some(same) = read.commits.get(&seen.commit_seq).filter(|c| c.commit_id != seen.commit_id) {
+        return Err(refuse(format!(
+            "commit {} is another one there ({:016x})",
+            seen.commit_seq, same.commit_id
+        )));
+    }
+    // The record of the next commit may not have been written in time.
+    let next = read.commits.get(&(seen.commit_seq + 1)).map(|c| c.needed_before);
+    let last = || read.commits.range(..=seen.commit_seq).next_back().map(|(_, c)| c.needed_after);
+    let needed = next.filter(|needed| *needed > 0).or_else(last);
+    let Some(needed) = needed else {
+        return Err(refuse("it does not reach back to that one".to_owned()));
+    };
+    if read.first.0 > needed {
+        return Err(refuse(format!("record {needed} is needed, while the log begins with {}", read.first)));
+    }
+    Ok(read.commits.range(seen.commit_seq + 1..).map(|(_, c)| c).collect())
+}
+
+/// Files that the older catalog names may have been unlinked since.
+fn check_files(storage: &dyn Storage, snapshot: &Snapshot) -> Result<()> {
+    let mut found: HashMap<String, u64> = HashMap::new();
+    for dir in ["segments", "deltas"] {
+        found.extend(storage.list(dir)?.into_iter().map(|e| (format!("{dir}/{}", e.name), e.bytes)));
+    }
+    let of_segments = snapshot.segments().flat_map(|s| s.all_files());
+    let mut named = of_segments.chain(snapshot.deltas().map(|d| &d.file));
+    match named.find(|file| found.get(&file.path) != Some(&file.bytes)) {
+        Some(file) => Err(Failure::unreadable(format!(
+            "the catalog has lost commits, and {} is not there any more: restore a newer copy of the catalog",
+            file.path
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// What users changed in commits that are lost, over what is left.
+fn repair(left: &Snapshot, lost: &[&LogCommit]) -> Result<Vec<Change>> {
+    let mut now = left.clone();
+    let mut out: Vec<Change> = Vec::new();
+    for commit in lost {
+        let changes = changes_of(commit).ok_or_else(|| {
+            Failure::unreadable(format!("the log's record of commit {} cannot be decoded", commit.commit_seq))
+        })?;
+        let changes: Vec<Change> = changes.into_iter().filter_map(|c| over(&now, c)).collect();
+        now = now.apply(version_of(commit), &changes);
+        out.extend(changes);
+    }
+    out.extend(without_parents(&now));
+    Ok(out)
+}
+
+/// A change with the watermarks of what is left: the files that newer ones stand for are not in this catalog.
+fn over(now: &Snapshot, change: Change) -> Option<Change> {
+    match change {
+        Change::Put(Entity::Collection(mut c)) => {
+            c.deltas_through = now.collection(c.id).map_or(c.deltas_through, |old| old.deltas_through);
+            Some(Change::Put(Entity::Collection(c)))
+        }
+        Change::Put(Entity::Partition(mut p)) => {
+            p.flushed_through = now.partition(p.id).map_or(p.flushed_through, |old| old.flushed_through);
+            Some(Change::Put(Entity::Partition(p)))
+        }
+        Change::Put(Entity::Segment(_) | Entity::DeltaFile(_) | Entity::Log(_)) => None,
+        Change::Put(other) => Some(Change::Put(other)),
+        Change::Remove(EntityKind::Segment | EntityKind::DeltaFile | EntityKind::Log, _) => None,
+        Change::Remove(kind, key) => Some(Change::Remove(kind, key)),
+    }
+}
+
+/// Rows whose collection or partition was dropped.
+fn without_parents(now: &Snapshot) -> Vec<Change> {
+    let gone = |id: CollectionId| now.collection(id).is_none();
+    let segments = now.segments().filter(|s| gone(s.collection) || now.partition(s.partition).is_none());
+    let segments = segments.map(|s| Change::Remove(EntityKind::Segment, s.id.to_string()));
+    let deltas = now.deltas().filter(|d| gone(d.collection));
+    let deltas = deltas.map(|d| Change::Remove(EntityKind::DeltaFile, d.id.to_string()));
+    segments.chain(deltas).collect()
+}
+
+fn version_of(commit: &LogCommit) -> Version {
+    Version { commit_seq: commit.commit_seq, commit_id: commit.commit_id }
+}
