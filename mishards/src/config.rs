@@ -8,7 +8,7 @@ use std::time::Duration;
 const PREFIX: &str = "MISHARDS__";
 
 /// Key, default, what it is.
-const KEYS: [(&str, &str, &str); 27] = [
+const KEYS: [(&str, &str, &str); 28] = [
     ("cluster.id", "mishards", "name of the cluster; all nodes and the catalog must agree"),
     ("cluster.shared_dir", "./mishards-data", "directory that all nodes see: segments and log"),
     ("cluster.catalog", "", "sqlite:PATH; empty means sqlite:catalog.db in the shared directory"),
@@ -26,7 +26,12 @@ const KEYS: [(&str, &str, &str); 27] = [
     ("node.name", "node", "identity of a node: unique and the same after a restart"),
     ("node.search_threads", "0", "threads that search; 0 means one per core"),
     ("node.catch_up_ms", "50", "how long a sub-query waits for a delete before the next node is tried"),
-    ("node.cache_dir", "", "reserved for copies from network file systems"),
+    (
+        "node.cache_dir",
+        "",
+        "local directory for copies of segments; needed when the shared directory is on a network file system",
+    ),
+    ("node.cache_bytes", "0", "most that the copies may take; 0 means 80 % of what is free at the start"),
     ("discovery.plugin", "static", "how nodes are found: static"),
     ("discovery.static_nodes", "", "name=host:port, separated by commas or as a TOML list"),
     ("ingest.seal_rows", "1000000", "rows at which a growing segment is written out"),

@@ -11,7 +11,7 @@ use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
 use mishards_router::{
     CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology,
 };
-use mishards_storage::{DirLock, LocalDir, Storage};
+use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,31 @@ impl Base {
         TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address} ({key}): {e}"))
     }
 
-    /// Opens the shared directory.
-    pub fn storage(&self) -> Result<Arc<LocalDir>, String> {
-        LocalDir::open(self.shared_dir()).map(Arc::new).map_err(text)
+    /// Opens the shared directory; also says whether it is on this host's own file system.
+    fn storage(&self) -> Result<(Arc<dyn Storage>, bool), String> {
+        let shared = LocalDir::open(self.shared_dir()).map_err(text)?;
+        let is_local = shared.is_local();
+        let cache_dir = self.config.text("node.cache_dir");
+        if cache_dir.is_empty() && is_local {
+            return Ok((Arc::new(shared), true));
+        }
+        if cache_dir.is_empty() {
+            return Err(format!(
+                "{} is on a network file system, from which segments are not mapped in place: set node.cache_dir to a \
+                 directory of this host",
+                self.shared_dir().display()
+            ));
+        }
+        let local = LocalDir::open(cache_dir).map_err(text)?;
+        if !local.is_local() {
+            return Err(format!("node.cache_dir: {cache_dir} is on a network file system too"));
+        }
+        let limit = match self.config.number("node.cache_bytes")? {
+            0 => None,
+            bytes => Some(bytes),
+        };
+        let copies = LocalCopies::open(shared, local, limit).map_err(text)?;
+        Ok((Arc::new(copies), is_local))
     }
 
     /// Locks the shared directory against a second writer on this host.
@@ -112,11 +134,10 @@ impl Base {
 
     /// A node that reads, and what it takes to make it the writer.
     pub fn node(&self) -> Result<(Node, WriterParts), String> {
-        let (storage, options, ingest) = (self.storage()?, self.node_options()?, self.ingest_options()?);
-        let others_are_dead = storage.is_local();
+        let ((shared, others_are_dead), options, ingest) =
+            (self.storage()?, self.node_options()?, self.ingest_options()?);
         let pools = Pools::start(options.search_threads, ingest.background_threads).map_err(text)?;
         let metrics = mishards_node::Metrics::register(&self.registry).map_err(text)?;
-        let shared: Arc<dyn Storage> = storage;
         let node = Node::new(NodeParts {
             options: options.clone(),
             storage: Arc::clone(&shared),

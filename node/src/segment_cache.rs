@@ -104,6 +104,7 @@ impl SegmentCache {
             Some(open) => self.update(open, segment, files),
             None => self.load(segment, schema, files),
         };
+        let opened = self.once_more(opened, segment, schema);
         let mut open = slot.note(now, opened)?;
         open.used = now;
         let unit = self.apply(&mut open, segment, deltas);
@@ -119,7 +120,7 @@ impl SegmentCache {
             let files = segment.all_files().cloned().collect();
             let now = self.clock.elapsed();
             slot.check(now)?;
-            let opened = self.load(segment, schema, files);
+            let opened = self.once_more(self.load(segment, schema, files), segment, schema);
             let open = slot.note(now, opened)?;
             slot.open = Some(Open { used: self.clock.elapsed(), ..open });
         }
@@ -178,6 +179,23 @@ impl SegmentCache {
         self.open_indexes(&mut unit, segment)?;
         tracing::debug!(segment = segment.id.0, rows = unit.rows.len(), "segment opened");
         Ok(Open { unit: Arc::new(unit), applied: segment.folded_through, files, used: Duration::ZERO })
+    }
+
+    /// A damaged local copy is made anew before the segment is blamed.
+    fn once_more(&self, opened: Result<Open>, segment: &Segment, schema: &Arc<Schema>) -> Result<Open> {
+        let Err(failure) = &opened else { return opened };
+        if failure.error.code != Code::INTEGRITY {
+            return opened;
+        }
+        let mut any_copy = false;
+        for file in segment.all_files() {
+            any_copy |= self.storage.discard_copy(&file.path)?;
+        }
+        if !any_copy {
+            return opened;
+        }
+        tracing::warn!(error = %failure, "a local copy is damaged, copying its segment again");
+        self.load(segment, schema, segment.all_files().cloned().collect())
     }
 
     /// The same rows with other index files or a newer delete file.

@@ -6,6 +6,7 @@ mod world;
 
 use mishards_catalog::Segment;
 use mishards_proto::node::failure::Kind;
+use mishards_storage::Storage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use world::*;
@@ -65,7 +66,7 @@ async fn a_file_that_was_cut_short_is_found_and_named() {
     let (world, site) = published().await;
     let segment = Arc::clone(&site.segments()[0]);
     for file in segment.all_files() {
-        let whole = mishards_storage::Storage::read(&world.disk, &file.path).unwrap();
+        let whole = world.disk.read(&file.path).unwrap();
         for left in [0, 7, whole.len() - 1] {
             world.disk.tamper(&file.path, |bytes| bytes.truncate(left));
             is_refused(&world, &site, &segment, &file.path).await;
@@ -131,7 +132,7 @@ async fn a_missing_log_file_refuses_the_start() {
     let files = world.files(&format!("log/{id}"));
     let middle: Vec<&String> = files.iter().filter(|f| !f.ends_with("fence")).skip(1).collect();
     assert!(middle.len() > 2);
-    mishards_storage::Storage::remove(&world.disk, middle[0]).unwrap();
+    world.disk.remove(middle[0]).unwrap();
     start_is_refused(&world, &id).await;
 }
 
@@ -179,4 +180,36 @@ async fn a_damaged_segment_is_in_quarantine_until_it_is_tried_again() {
     world.clock.advance(std::time::Duration::from_secs(31));
     assert_eq!(ask().await.unwrap().len(), 9);
     assert!(reads.load(Ordering::SeqCst) > read);
+}
+
+/// On a network file system: a damaged local copy is made again, and only then is the segment blamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_local_copy_is_copied_once_more() {
+    let (shared, local) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = |d: &tempfile::TempDir| mishards_storage::LocalDir::open(d.path()).unwrap();
+    let mut world = World::new();
+    world.storage =
+        Arc::new(mishards_storage::LocalCopies::open(dir(&shared), dir(&local), Some(1 << 30)).unwrap());
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    site.flush().await.unwrap();
+    let flip = |dir: mishards_storage::LocalDir, path: &str| {
+        let mut bytes = dir.read(path).unwrap().to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        dir.replace(path, &bytes).unwrap();
+    };
+    let copy = |path: &str| format!("copies/{path}");
+    let ask = async || query(&world.node("reader"), site.pin().await.files()).await;
+    assert_eq!(ask().await.unwrap().len(), 10);
+    let segment = Arc::clone(&site.segments()[0]);
+    for file in &segment.files {
+        flip(dir(&local), &copy(&file.path));
+        assert_eq!(ask().await.unwrap().len(), 10, "{}", file.path);
+    }
+    let damaged = &segment.files[0].path;
+    flip(dir(&shared), damaged);
+    flip(dir(&local), &copy(damaged));
+    let refused = failure(&ask().await.unwrap_err()).message;
+    assert!(refused.contains(damaged.rsplit('/').next().unwrap()), "{refused}");
 }

@@ -68,6 +68,10 @@ impl<S: Storage> Storage for Faulty<S> {
         self.check("remove", path)?;
         self.inner.remove(path)
     }
+
+    fn discard_copy(&self, path: &str) -> Result<bool> {
+        self.inner.discard_copy(path)
+    }
 }
 
 struct FaultySink {

@@ -4,6 +4,7 @@
 
 mod error;
 mod faulty;
+mod local_copies;
 mod local_dir;
 mod lock;
 mod memory;
@@ -11,6 +12,7 @@ mod storage;
 
 pub use error::{Error, Kind, Result};
 pub use faulty::{Fault, Faulty};
+pub use local_copies::LocalCopies;
 pub use local_dir::LocalDir;
 pub use lock::DirLock;
 pub use memory::Memory;

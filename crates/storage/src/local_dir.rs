@@ -84,6 +84,58 @@ impl LocalDir {
         Ok(())
     }
 
+    /// Writes a whole file, all of it or nothing, over whatever stands there.
+    fn replace_with(
+        &self,
+        op: &'static str,
+        path: &str,
+        fill: impl FnOnce(&mut File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let full = self.full(op, path)?;
+        self.make_parents(path, &full)?;
+        let mut temporary = full.clone().into_os_string();
+        temporary.push(".new");
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            fill(&mut file)?;
+            file.sync_all()?;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that writes over: see Storage::replace"
+            )]
+            fs::rename(&temporary, &full)
+        };
+        write().map_err(|e| Error::io(op, path, e))?;
+        sync_dir(path, full.parent().unwrap_or(&self.root))
+    }
+
+    /// Copies a file of another directory; answers its bytes.
+    pub(crate) fn copy_from(&self, other: &LocalDir, path: &str, to: &str) -> Result<u64> {
+        let mut from = File::open(other.full("copy", path)?).map_err(|e| Error::io("copy", path, e))?;
+        let mut bytes = 0;
+        self.replace_with("copy", to, |file| {
+            bytes = std::io::copy(&mut from, file)?;
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Bytes that can still be written to this file system.
+    #[allow(clippy::unnecessary_cast, reason = "the types of statvfs differ from platform to platform")]
+    pub fn free_bytes(&self) -> Result<u64> {
+        let name = self.root.to_string_lossy().into_owned();
+        let path = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes())
+            .map_err(|e| Error::io("statvfs", &name, e.into()))?;
+        let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: `path` is a NUL-terminated string and `stat` a writable statvfs that outlives the call.
+        if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+            return Err(Error::io("statvfs", &name, std::io::Error::last_os_error()));
+        }
+        // SAFETY: zeroed is a valid statvfs, and the call has filled it.
+        let stat = unsafe { stat.assume_init() };
+        Ok(stat.f_bavail as u64 * stat.f_frsize as u64)
+    }
+
     fn known(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,22 +168,7 @@ impl Storage for LocalDir {
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        let full = self.full("replace", path)?;
-        self.make_parents(path, &full)?;
-        let mut temporary = full.clone().into_os_string();
-        temporary.push(".new");
-        let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the one place that writes over: see Storage::replace"
-            )]
-            fs::rename(&temporary, &full)
-        };
-        write().map_err(|e| Error::io("replace", path, e))?;
-        sync_dir(path, full.parent().unwrap_or(&self.root))
+        self.replace_with("replace", path, |file| file.write_all(bytes))
     }
 
     fn read(&self, path: &str) -> Result<Bytes> {

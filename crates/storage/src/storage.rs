@@ -37,6 +37,12 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Removes a file, and the directories that it leaves empty; removing one that is not there is not an error.
     fn remove(&self, path: &str) -> Result<()>;
+
+    /// Forgets the local copy of a file whose bytes turned out to be damaged; false when there is none, so that the
+    /// damage is the file's own.
+    fn discard_copy(&self, _path: &str) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// A file that is being written.

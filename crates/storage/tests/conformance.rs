@@ -1,13 +1,17 @@
 //! One suite for every storage backend, the wrapper included.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use mishards_storage::{Faulty, Kind, LocalDir, Memory, Storage};
+use mishards_storage::{Faulty, Kind, LocalCopies, LocalDir, Memory, Storage};
 
 fn backends() -> Vec<(&'static str, Box<dyn Storage>, Option<tempfile::TempDir>)> {
     let dir = tempfile::tempdir().unwrap();
     let local = LocalDir::open(dir.path().join("data")).unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    let sub = |name: &str| LocalDir::open(copied.path().join(name)).unwrap();
+    let copies = LocalCopies::open(sub("shared"), sub("local"), None).unwrap();
     vec![
         ("local_dir", Box::new(local), Some(dir)),
+        ("local_copies", Box::new(copies), Some(copied)),
         ("memory", Box::new(Memory::new()), None),
         ("faulty", Box::new(Faulty::new(Memory::new(), |_: &'static str, _: &str| false)), None),
     ]

@@ -30,12 +30,29 @@ impl Writer {
         while !self.has_ended() {
             let _ = tokio::time::timeout(TICK, self.flush_wanted.notified()).await;
             self.seal_full();
-            while let Some((partition, number)) = self.next_sealed() {
-                if let Err(e) = self.flush_one(partition, number).await {
-                    tracing::warn!(partition = partition.0, error = %e, "a flush failed, it will be tried again");
-                    tokio::time::sleep(TICK).await;
-                    break;
+            self.flush_sealed().await;
+        }
+    }
+
+    /// One segment of each partition after another: one that fails does not keep the others waiting.
+    async fn flush_sealed(&self) {
+        loop {
+            let sealed = self.state().sealed();
+            let (mut any, mut failed) = (false, false);
+            for (partition, number) in sealed {
+                match self.flush_one(partition, number).await {
+                    Ok(()) => any = true,
+                    Err(e) => {
+                        tracing::warn!(partition = partition.0, error = %e, "a flush failed, it will be tried again");
+                        failed = true;
+                    }
                 }
+            }
+            if failed {
+                tokio::time::sleep(TICK).await;
+            }
+            if !any || self.has_ended() {
+                return;
             }
         }
     }
@@ -47,10 +64,6 @@ impl Writer {
             g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest
         };
         self.state().seal(full);
-    }
-
-    fn next_sealed(&self) -> Option<(PartitionId, u64)> {
-        self.state().sealed().into_iter().next()
     }
 
     /// Seals what some collections have growing and waits until it is published. Empty means all collections.
