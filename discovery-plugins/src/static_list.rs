@@ -1,21 +1,27 @@
-//! A fixed list of members, from the configuration.
+//! A fixed list of members, from the configuration. Host names are looked up again and again: when one stands for
+//! another host, its member is connected to anew.
 
-use crate::{Discovery, Event, Member};
+use crate::{Discovery, Error, Event, Member, Result};
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+const PLUGIN: &str = "static";
+const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// See [`Discovery`].
+#[derive(Clone)]
 pub struct StaticList {
     members: Vec<Member>,
+    every: Duration,
 }
 
-/// An entry that is not `name=host:port` (a role before the address, `name=role@host:port`, is allowed and ignored).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("discovery.static_nodes: {0:?} is not of the form name=host:port or name=role@host:port")]
-pub struct BadMember(String);
-
 impl StaticList {
-    pub fn parse(entries: &[String]) -> Result<StaticList, BadMember> {
+    /// Entries are `name=host:port`; a role before the address, `name=role@host:port`, is allowed and ignored.
+    pub fn parse(entries: &[String]) -> Result<StaticList> {
         let member = |entry: &String| {
             let (name, rest) = entry.split_once('=')?;
             let address = rest.split_once('@').map_or(rest, |(_, address)| address);
@@ -23,11 +29,23 @@ impl StaticList {
             let valid = !name.is_empty() && !host.is_empty() && port.parse::<u16>().is_ok();
             valid.then(|| Member { name: name.to_owned(), address: address.to_owned() })
         };
-        let members = entries
-            .iter()
-            .map(|e| member(e).ok_or_else(|| BadMember(e.clone())))
-            .collect::<Result<_, _>>()?;
-        Ok(StaticList { members })
+        let bad = |entry: &String| {
+            let what =
+                format!("static_nodes: {entry:?} is not of the form name=host:port or name=role@host:port");
+            Error::new(PLUGIN, what)
+        };
+        let members: Vec<Member> =
+            entries.iter().map(|e| member(e).ok_or_else(|| bad(e))).collect::<Result<_>>()?;
+        let names: BTreeSet<&str> = members.iter().map(|m| m.name.as_str()).collect();
+        if names.len() < members.len() {
+            return Err(Error::new(PLUGIN, "static_nodes: a name stands there twice"));
+        }
+        Ok(StaticList { members, every: LOOK_UP_EVERY })
+    }
+
+    /// Looks host names up at this interval.
+    pub fn looked_up_every(self, every: Duration) -> StaticList {
+        StaticList { every, ..self }
     }
 
     pub fn members(&self) -> &[Member] {
@@ -35,9 +53,48 @@ impl StaticList {
     }
 }
 
+type Found = BTreeMap<String, BTreeSet<IpAddr>>;
+
+/// What the host names stand for now; those that cannot be looked up are left out.
+async fn look_up(members: &[Member]) -> Found {
+    let mut found = Found::new();
+    for member in members {
+        if let Ok(addresses) = tokio::net::lookup_host(&member.address).await {
+            found.insert(member.name.clone(), addresses.map(|a| a.ip()).collect());
+        }
+    }
+    found
+}
+
+#[async_trait]
 impl Discovery for StaticList {
     fn watch(&self) -> BoxStream<'static, Event> {
-        stream::iter([Event::Reset(self.members.clone())]).boxed()
+        let (members, every) = (self.members.clone(), self.every);
+        let first = stream::iter([Event::Reset(members.clone())]);
+        // Numbers stand for themselves.
+        let is_name = |m: &Member| m.address.parse::<std::net::SocketAddr>().is_err();
+        let named: Vec<Member> = members.into_iter().filter(is_name).collect();
+        if named.is_empty() {
+            return first.boxed();
+        }
+        let changes = stream::unfold((named, Found::new(), VecDeque::new()), move |state| async move {
+            let (named, mut known, mut waiting) = state;
+            loop {
+                if let Some(event) = waiting.pop_front() {
+                    return Some((event, (named, known, waiting)));
+                }
+                for (name, addresses) in look_up(&named).await {
+                    let before = known.insert(name.clone(), addresses.clone());
+                    if before.is_some_and(|before| before != addresses) {
+                        waiting.extend(named.iter().find(|m| m.name == name).cloned().map(Event::Add));
+                    }
+                }
+                if waiting.is_empty() {
+                    tokio::time::sleep(every).await;
+                }
+            }
+        });
+        first.chain(changes).boxed()
     }
 }
 
@@ -53,5 +110,6 @@ mod tests {
         for bad in ["", "x", "=h:1", "n=h", "n=h:99999", "n=:1"] {
             assert!(StaticList::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
+        assert!(StaticList::parse(&["n=a:1".to_owned(), "n=b:1".to_owned()]).is_err());
     }
 }

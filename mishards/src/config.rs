@@ -8,10 +8,15 @@ use std::time::Duration;
 const PREFIX: &str = "MISHARDS__";
 
 /// Key, default, what it is.
-const KEYS: [(&str, &str, &str); 28] = [
+const KEYS: &[(&str, &str, &str)] = &[
     ("cluster.id", "mishards", "name of the cluster; all nodes and the catalog must agree"),
     ("cluster.shared_dir", "./mishards-data", "directory that all nodes see: segments and log"),
-    ("cluster.catalog", "", "sqlite:PATH; empty means sqlite:catalog.db in the shared directory"),
+    (
+        "cluster.catalog",
+        "",
+        "sqlite:PATH or mysql://user:password@host:port/database; empty means sqlite:catalog.db in the shared directory",
+    ),
+    ("cluster.catalog_connections", "8", "most connections of one process to MySQL"),
     (
         "server.listen",
         "127.0.0.1:19530",
@@ -32,8 +37,40 @@ const KEYS: [(&str, &str, &str); 28] = [
         "local directory for copies of segments; needed when the shared directory is on a network file system",
     ),
     ("node.cache_bytes", "0", "most that the copies may take; 0 means 80 % of what is free at the start"),
-    ("discovery.plugin", "static", "how nodes are found: static"),
-    ("discovery.static_nodes", "", "name=host:port, separated by commas or as a TOML list"),
+    ("node.advertise", "", "host:port under which others reach this node; empty means server.listen"),
+    (
+        "discovery.plugin",
+        "static",
+        "how nodes are found: static, dns, catalog, consul, etcd, zookeeper, kubernetes, exec",
+    ),
+    ("discovery.static_nodes", "", "static: name=host:port, separated by commas or as a TOML list"),
+    (
+        "discovery.address",
+        "",
+        "consul, etcd: http://host:port or https://host:port; zookeeper: host:port,host:port",
+    ),
+    (
+        "discovery.service",
+        "mishards",
+        "consul: name of the service; etcd, zookeeper: members are at /SERVICE/nodes",
+    ),
+    ("discovery.token", "", "consul: ACL token; etcd, zookeeper: user:password"),
+    ("discovery.ttl_seconds", "10", "how long a node counts as there that does not renew its announcement"),
+    (
+        "discovery.ca_file",
+        "",
+        "consul, etcd: the authority that https:// is verified with; empty means the public ones",
+    ),
+    ("discovery.cert_file", "", "consul, etcd: our certificate"),
+    ("discovery.key_file", "", "consul, etcd: its private key"),
+    ("discovery.dns_name", "", "dns: name to look up"),
+    ("discovery.dns_port", "0", "dns: port of the node API at each address; 0 means SRV records"),
+    ("discovery.dns_server", "", "dns: ip:port of the name server; empty means those of the system"),
+    ("discovery.namespace", "", "kubernetes: empty means the pod's or the context's own"),
+    ("discovery.label_selector", "", "kubernetes: which EndpointSlices"),
+    ("discovery.port_name", "", "kubernetes: name of the node API's port; empty means the first"),
+    ("discovery.kubeconfig", "", "kubernetes: kubeconfig file; empty means that this process is in a pod"),
+    ("discovery.command", "", "exec: program that prints members as JSON lines, with its arguments"),
     ("ingest.seal_rows", "1000000", "rows at which a growing segment is written out"),
     ("ingest.seal_bytes", "536870912", "bytes at which a growing segment is written out"),
     ("ingest.seal_age_seconds", "600", "age at which a growing segment is written out"),
@@ -62,6 +99,9 @@ const KEYS: [(&str, &str, &str); 28] = [
     ("protocol.version", "v2.6.0-mishards", "version that clients are told, in the form of Milvus versions"),
     ("protocol.max_request_bytes", "67108864", "largest message of a client"),
 ];
+
+/// Settings that are never shown.
+const SECRET: [&str; 1] = ["discovery.token"];
 
 struct Setting {
     value: String,
@@ -164,12 +204,23 @@ impl Config {
             let Some(setting) = self.settings.get(key) else { continue };
             let value = match setting.value.parse::<i64>() {
                 Ok(n) => n.to_string(),
-                Err(_) => format!("{:?}", setting.value),
+                Err(_) if SECRET.contains(key) && !setting.value.is_empty() => "\"***\"".to_owned(),
+                Err(_) => format!("{:?}", without_password(&setting.value)),
             };
             out.push_str(&format!("# {meaning} (from: {})\n{name} = {value}\n", setting.source));
         }
         out
     }
+}
+
+/// What is shown of an address that may hold a password.
+pub fn without_password(value: &str) -> String {
+    let hidden = value.split_once("://").and_then(|(scheme, rest)| {
+        let (user, place) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***@{place}"))
+    });
+    hidden.unwrap_or_else(|| value.to_owned())
 }
 
 /// The known key with the fewest edits.
@@ -224,6 +275,15 @@ mod tests {
         );
         assert!(with_file("seal = 7\n").err().unwrap().contains("must be a section"));
         assert!(with_file("[ingest\n").is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let config =
+            with_file("[cluster]\ncatalog = \"mysql://me:se:cr@t@db:3306/m?ssl-mode=REQUIRED\"\n").unwrap();
+        assert!(config.explain().contains("\"mysql://me:***@db:3306/m?ssl-mode=REQUIRED\""));
+        assert_eq!(without_password("mysql://me@db/m"), "mysql://me@db/m");
+        assert_eq!(without_password("sqlite:a@b:c"), "sqlite:a@b:c");
     }
 
     #[test]

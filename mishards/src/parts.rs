@@ -1,13 +1,11 @@
 //! Settings to parts: storage, catalog, node, writer, router.
 
-use crate::config::Config;
+use crate::config::{Config, without_password};
 use crate::local_node::LocalNode;
 use crate::system::{SystemClock, SystemEntropy};
-use futures_util::stream::BoxStream;
-use mishards_catalog::{Catalog, Sqlite};
+use mishards_catalog::{Catalog, Heartbeats, MySql, MySqlOptions, Sqlite};
 use mishards_discovery::{Discovery, Member, StaticList};
-use mishards_node::{DeleteSource, IngestOptions, Node, NodeOptions, NodeParts, Pools, WriterParts};
-use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
+use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Pools, WriterParts};
 use mishards_router::{
     CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology,
 };
@@ -15,7 +13,7 @@ use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -25,12 +23,25 @@ fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
 }
 
+/// The two sides of the metadata database.
+struct Database {
+    catalog: Arc<dyn Catalog>,
+    heartbeats: Arc<dyn Heartbeats>,
+}
+
+impl Database {
+    fn of(backend: impl Catalog + Heartbeats + Clone) -> Database {
+        Database { catalog: Arc::new(backend.clone()), heartbeats: Arc::new(backend) }
+    }
+}
+
 /// What every role starts from.
 pub struct Base {
     pub config: Config,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub registry: Registry,
+    database: OnceLock<Database>,
 }
 
 impl Base {
@@ -40,6 +51,7 @@ impl Base {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
             registry: Registry::new(),
+            database: OnceLock::new(),
         }
     }
 
@@ -84,13 +96,35 @@ impl Base {
         DirLock::acquire(self.shared_dir()).map_err(text)
     }
 
-    /// Opens the metadata database.
+    /// The metadata database, opened once.
     pub fn catalog(&self) -> Result<Arc<dyn Catalog>, String> {
+        Ok(Arc::clone(&self.database()?.catalog))
+    }
+
+    fn database(&self) -> Result<&Database, String> {
+        match self.database.get() {
+            Some(database) => Ok(database),
+            None => {
+                let opened = self.open_database()?;
+                Ok(self.database.get_or_init(|| opened))
+            }
+        }
+    }
+
+    fn open_database(&self) -> Result<Database, String> {
         let setting = self.config.text("cluster.catalog");
+        if setting.starts_with("mysql://") || setting.starts_with("mariadb://") {
+            return self.mysql(setting);
+        }
         let path = match setting.strip_prefix("sqlite:") {
             Some(path) => PathBuf::from(path),
             None if setting.is_empty() => self.shared_dir().join("catalog.db"),
-            None => return Err(format!("cluster.catalog must be sqlite:PATH, not {setting:?}")),
+            None => {
+                return Err(format!(
+                    "cluster.catalog must be sqlite:PATH or mysql://user:password@host:port/database, not {:?}",
+                    without_password(setting)
+                ));
+            }
         };
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !LocalDir::open(parent).map_err(text)?.is_local() {
@@ -99,7 +133,16 @@ impl Base {
                 path.display()
             ));
         }
-        Ok(Arc::new(Sqlite::open(&path).map_err(text)?))
+        Ok(Database::of(Sqlite::open(&path).map_err(text)?))
+    }
+
+    fn mysql(&self, url: &str) -> Result<Database, String> {
+        let options = MySqlOptions {
+            url: url.to_owned(),
+            connections: self.config.number("cluster.catalog_connections")? as u32,
+            session_timeout: self.config.seconds("lease.ttl_seconds")?,
+        };
+        Ok(Database::of(MySql::open(&options).map_err(text)?))
     }
 
     fn node_options(&self) -> Result<NodeOptions, String> {
@@ -180,13 +223,8 @@ impl Base {
     }
 
     /// The discovery plugin of the settings.
-    pub fn discovery(&self) -> Result<Arc<StaticList>, String> {
-        match self.config.text("discovery.plugin") {
-            "static" => {
-                StaticList::parse(&self.config.list("discovery.static_nodes")).map(Arc::new).map_err(text)
-            }
-            other => Err(format!("discovery.plugin {other:?} is not known; this version has: static")),
-        }
+    pub fn discovery(&self) -> Result<Arc<dyn Discovery>, String> {
+        crate::discovery::plugin(&self.config, &self.database()?.heartbeats)
     }
 }
 
@@ -209,35 +247,6 @@ pub fn connect_local(name: &str, node: Node) -> (Arc<dyn Discovery>, Arc<Connect
         Some(Arc::new(LocalNode { name: name.clone(), node: node.clone() }) as Arc<dyn NodeClient>)
     };
     (Arc::new(list), Arc::new(connect))
-}
-
-/// The deletes of whichever member is the writer now.
-pub struct DeletesOfWriter {
-    members: Vec<GrpcNode>,
-}
-
-impl DeletesOfWriter {
-    /// `own` is this node's name: it does not follow itself.
-    pub fn new(members: &[Member], own: &str) -> DeletesOfWriter {
-        let others = members.iter().filter(|m| m.name != own);
-        DeletesOfWriter { members: others.filter_map(|m| GrpcNode::new(&m.name, &m.address).ok()).collect() }
-    }
-}
-
-#[tonic::async_trait]
-impl DeleteSource for DeletesOfWriter {
-    async fn watch_deletes(
-        &self,
-    ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
-        let mut last = tonic::Status::unavailable("discovery names no other node");
-        for member in &self.members {
-            match member.client().watch_deletes(WatchDeletesRequest { epoch: 0 }).await {
-                Ok(stream) => return Ok(Box::pin(stream.into_inner())),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
-    }
 }
 
 /// Memory of the machine, or of the control group when that has less.

@@ -1,8 +1,10 @@
 //! What each role is made of: build binds, run serves, drain ends.
 
 use crate::config::Config;
-use crate::parts::{Base, DeletesOfWriter, connect_grpc, connect_local};
-use crate::{client_server, node_server, ops, shutdown};
+use crate::parts::{Base, connect_grpc, connect_local};
+use crate::peers::Peers;
+use crate::{client_server, discovery, node_server, ops, shutdown};
+use mishards_discovery::{Announced, Discovery};
 use mishards_node::Writer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +59,7 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, parts) = base.node()?;
+    let discovery = base.discovery()?;
     let serving = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (is_serving, draining) = (Arc::clone(&serving), stop.clone());
     let ready =
@@ -65,7 +68,8 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
     serving.store(true, std::sync::atomic::Ordering::Relaxed);
     tracing::info!(address = base.config.text("server.listen"), "serving as the writable node");
-    let serve = node_server::serve(api, node, stop.clone());
+    let announced = announce(&base, discovery)?;
+    let serve = leave_first(announced, stop.clone(), node_server::serve(api, node, stop.clone()));
     let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
     writer.drain().await;
     served
@@ -77,15 +81,35 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, _) = base.node()?;
-    let members = base.discovery()?;
-    let source = DeletesOfWriter::new(members.members(), base.config.text("node.name"));
-    tokio::spawn(node.follow(Arc::new(source)));
+    let discovery = base.discovery()?;
+    tokio::spawn(node.follow(Peers::follow(&discovery)));
     let draining = stop.clone();
     let ready = Arc::new(move || !draining.is_cancelled());
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
+    let announced = announce(&base, discovery)?;
     let serve = node_server::serve(api, node, stop.clone());
+    let serve = leave_first(announced, stop.clone(), serve);
     until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+}
+
+/// Tells the others that this node is there.
+fn announce(base: &Base, discovery: Arc<dyn Discovery>) -> Result<Announced, String> {
+    Ok(Announced::start(discovery, discovery::advertised(&base.config)?, discovery::ttl(&base.config)?))
+}
+
+/// Takes the announcement back as soon as a stop is asked for, while the server drains.
+async fn leave_first(
+    announced: Announced,
+    stop: CancellationToken,
+    serve: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    let leave = async {
+        stop.cancelled().await;
+        announced.leave().await;
+    };
+    let (served, ()) = tokio::join!(serve, leave);
+    served
 }
 
 /// Runs a server until it has drained, the drain has taken too long, or the writer's term has ended.

@@ -26,11 +26,12 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
     loop {
         match source.watch_deletes().await {
             Ok(mut stream) => {
+                // Without all that is kept, what comes after it would have a gap before it.
                 if let Some(whole) = receive_kept(&mut stream).await {
                     deletes.replace_with(whole);
-                }
-                while let Some(Ok(update)) = stream.next().await {
-                    apply(&deletes, update);
+                    while let Some(Ok(update)) = stream.next().await {
+                        apply(&deletes, update);
+                    }
                 }
                 tracing::info!("the stream of deletes ended, connecting again");
             }

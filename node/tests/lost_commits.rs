@@ -196,3 +196,81 @@ async fn orphans_of_earlier_terms_are_removed_after_a_window() {
     let site = world.restart(site).await;
     assert_eq!(site.keys().await, all(0..10));
 }
+
+/// Repeats of a commit's record in a later log do not say what was needed before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_refused_when_only_later_records_of_the_commit_are_left() {
+    let (mut world, catalog) = world();
+    world.ingest.window = Duration::from_millis(300);
+    let site = world.start_with_collection().await;
+    let backup = catalog.backup();
+    site.insert(0..10).await.unwrap();
+    site.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let old = site.writer.log_id();
+    let site = world.restart(site).await;
+    eventually("the old log is forgotten", async || site.snapshot().logs().all(|l| l.id() != old)).await;
+    site.kill(&world).await;
+    catalog.restore(&backup);
+    refused(&world).await;
+}
+
+/// A writer that died between a commit and its record leaves a hole, which its successor's first record fills.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_a_record_is_made_up_for_too() {
+    let (world, catalog) = world();
+    let site = world.start_with_collection().await;
+    site.create_partition("gone").await.unwrap();
+    site.insert_into("gone", 900..910).await.unwrap();
+    let backup = catalog.backup();
+    let before: Vec<(String, usize)> =
+        world.disk.list("log").unwrap().into_iter().map(|e| (e.name, e.bytes as usize)).collect();
+    site.create_partition("new").await.unwrap();
+    site.drop_partition("gone").await.unwrap();
+    site.kill(&world).await;
+    // The commits are in, their records are not.
+    for (name, bytes) in before {
+        world.disk.tamper(&format!("log/{name}"), |file| file.truncate(bytes));
+    }
+    let site = world.start().await;
+    site.insert_into("new", 0..10).await.unwrap();
+    site.insert(10..20).await.unwrap();
+    site.flush().await.unwrap();
+    site.kill(&world).await;
+    catalog.restore(&backup);
+    let site = world.start().await;
+    assert_eq!(site.keys().await, all(0..20));
+    let snapshot = site.snapshot();
+    assert!(snapshot.partition_named(site.collection().id, "new").is_some());
+    assert!(snapshot.partition_named(site.collection().id, "gone").is_none());
+    assert_eq!(world.restart(site).await.keys().await, all(0..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_writer_writes_nothing() {
+    let mut world = World::new();
+    world.ingest.window = Duration::from_millis(300);
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    site.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let log = format!("log/{}", site.writer.log_id());
+    let size = || world.disk.list(&log).unwrap();
+    let before = size();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(size(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_first_log_file_refuses_the_start() {
+    let mut world = World::new();
+    world.ingest.log_file_bytes = 512;
+    let site = world.start_with_collection().await;
+    for key in 0..20 {
+        site.insert([key]).await.unwrap();
+    }
+    let log = format!("log/{}", site.writer.log_id());
+    site.kill(&world).await;
+    world.disk.remove(&format!("{log}/0000000001")).unwrap();
+    assert!(refused(&world).await.contains("log files are missing"));
+}

@@ -102,3 +102,55 @@ async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     write.await.unwrap().unwrap();
     eventually("renewals again", async || counter().await > hung).await;
 }
+
+/// A taker that stalls before it begins its log, for longer than its successor remembers it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taker_that_was_overtaken_before_its_log_began_does_not_serve() {
+    let mut world = World::new();
+    world.ingest.window = Duration::from_millis(300);
+    let first = world.start_with_collection().await;
+    first.insert(0..5).await.unwrap();
+    first.kill(&world).await;
+    let stalls = Arc::new(AtomicBool::new(true));
+    let (stalled, held) = (Arc::new(AtomicBool::new(false)), Arc::clone(&stalls));
+    let mut slow = world.clone();
+    let seen = Arc::clone(&stalled);
+    slow.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        while op == "create" && path.ends_with("fence") && held.load(Ordering::SeqCst) {
+            seen.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }));
+    let taker = tokio::spawn(async move { slow.try_start().await.map(drop) });
+    eventually("the taker stalls", async || stalled.load(Ordering::SeqCst)).await;
+    let successor = world.start().await;
+    eventually("its log is forgotten", async || successor.snapshot().logs().count() == 2).await;
+    stalls.store(false, Ordering::SeqCst);
+    assert!(taker.await.unwrap().is_err(), "it serves beside its successor");
+    successor.insert(5..10).await.unwrap();
+    assert_eq!(successor.keys().await, (0..10).collect::<Vec<_>>());
+}
+
+/// The sync that hangs may be that of the empty group which closes the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_not_renewed_while_closing_a_group_hangs() {
+    let mut world = World::new();
+    world.ingest.lease_ttl = Duration::from_millis(150);
+    let hangs = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&hangs);
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        while op == "sync" && path.starts_with("log/") && held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }));
+    let site = world.start_with_collection().await;
+    site.insert(0..5).await.unwrap();
+    hangs.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let hung = world.catalog.lease().await.unwrap().counter;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(world.catalog.lease().await.unwrap().counter, hung);
+    hangs.store(false, Ordering::SeqCst);
+}

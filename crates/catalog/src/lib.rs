@@ -7,9 +7,11 @@ mod catalog;
 mod command;
 mod error;
 mod faulty;
+mod heartbeats;
 mod invariants;
 mod memory;
 mod model;
+mod mysql;
 mod snapshot;
 mod sqlite;
 
@@ -17,11 +19,13 @@ pub use catalog::{Catalog, Commit, Lease, Loaded, Outcome, Takeover};
 pub use command::{Command, plan_command};
 pub use error::{Error, Kind, Result};
 pub use faulty::{Fault, Faulty};
+pub use heartbeats::{Heartbeat, Heartbeats};
 pub use invariants::check_invariants;
 pub use memory::Memory;
 pub use model::{
     Alias, Collection, DEFAULT_DATABASE, DEFAULT_PARTITION, Database, DeltaFile, Entity, EntityKind, FileRef,
     IndexDef, IndexFile, LoadState, LogEntry, Origin, Partition, Segment,
 };
+pub use mysql::{MySql, MySqlOptions};
 pub use snapshot::{Change, Row, Snapshot};
 pub use sqlite::Sqlite;

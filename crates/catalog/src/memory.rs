@@ -1,6 +1,7 @@
 //! A catalog in memory, for tests and simulations.
 
 use crate::catalog::*;
+use crate::heartbeats::*;
 use crate::model::*;
 use crate::snapshot::{Change, Row, Snapshot};
 use crate::{Error, Kind, Result};
@@ -13,6 +14,7 @@ struct State {
     cluster_id: Option<String>,
     lease: Lease,
     rows: Vec<Row>,
+    beats: std::collections::BTreeMap<String, Heartbeat>,
 }
 
 /// See [`Catalog`]. Clones share the state.
@@ -139,6 +141,26 @@ impl Catalog for Memory {
 
     async fn purge(&self, removed_through: u64) -> Result<()> {
         self.lock().rows.retain(|row| row.removed_at.is_none_or(|at| at > removed_through));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Heartbeats for Memory {
+    async fn beat(&self, name: &str, address: &str) -> Result<()> {
+        let mut state = self.lock();
+        let beat = state.beats.get(name).map_or(1, |b| b.beat + 1);
+        let row = Heartbeat { name: name.to_owned(), address: address.to_owned(), beat };
+        state.beats.insert(name.to_owned(), row);
+        Ok(())
+    }
+
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>> {
+        Ok(self.lock().beats.values().cloned().collect())
+    }
+
+    async fn stop(&self, name: &str) -> Result<()> {
+        self.lock().beats.remove(name);
         Ok(())
     }
 }

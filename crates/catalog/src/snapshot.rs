@@ -57,6 +57,9 @@ impl Snapshot {
                 Some(removed) => out.remember(&row.entity, row.added_at, removed),
             }
         }
+        // An earlier version of a partition that is there was not dropped.
+        let live = &out.partitions;
+        out.past_partitions.retain(|(_, p)| !live.contains_key(&p.id));
         out
     }
 
@@ -137,6 +140,7 @@ impl Snapshot {
         match entity {
             Entity::Segment(x) => self.past_segments.push((added, removed, Arc::new((**x).clone()))),
             Entity::DeltaFile(x) => self.past_deltas.push((added, removed, Arc::new(x.clone()))),
+            Entity::Partition(x) => self.past_partitions.push((removed, Arc::new(x.clone()))),
             _ => {}
         }
     }
@@ -285,6 +289,20 @@ impl Snapshot {
         let newer = live.chain(past).filter(|(added, d)| d.collection == collection && *added > commit);
         let first = newer.map(|(_, d)| Sequence(d.first.0.saturating_sub(1))).min();
         first.unwrap_or_else(|| self.collections.get(&collection).map_or(Sequence(0), |c| c.deltas_through))
+    }
+
+    /// Everything that users make: databases, collections, partitions, aliases.
+    pub fn made_by_users(&self) -> impl Iterator<Item = Entity> {
+        let databases = self.databases.values().map(|x| Entity::Database((**x).clone()));
+        let collections = self.collections.values().map(|x| Entity::Collection(Box::new((**x).clone())));
+        let partitions = self.partitions.values().map(|x| Entity::Partition((**x).clone()));
+        let aliases = self.aliases.values().map(|x| Entity::Alias((**x).clone()));
+        databases.chain(collections).chain(partitions).chain(aliases)
+    }
+
+    /// Whether a partition was dropped, as far back as the catalog remembers.
+    pub fn was_dropped(&self, partition: PartitionId) -> bool {
+        self.past_partitions.iter().any(|(_, p)| p.id == partition)
     }
 
     /// Collections that were dropped, as far back as the catalog remembers.

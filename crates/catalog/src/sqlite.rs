@@ -1,6 +1,7 @@
 //! The catalog in one SQLite file: for one host. WAL mode, `synchronous = FULL`.
 
 use crate::catalog::*;
+use crate::heartbeats::*;
 use crate::model::EntityKind;
 use crate::snapshot::{Change, Row, Snapshot};
 use crate::{Error, Kind, Result};
@@ -164,11 +165,53 @@ fn cluster_id(tx: &Transaction) -> Result<Option<String>> {
     Ok(Some(id))
 }
 
+const HEARTBEATS: &str =
+    "create table if not exists mishards_nodes (name text primary key, address text not null,
+    beat integer not null)";
+
+#[async_trait]
+impl Heartbeats for Sqlite {
+    async fn beat(&self, name: &str, address: &str) -> Result<()> {
+        let (name, address) = (name.to_owned(), address.to_owned());
+        self.run(move |tx| {
+            let sql = "insert into mishards_nodes values (?1, ?2, 1)
+                       on conflict (name) do update set address = ?2, beat = beat + 1";
+            tx.execute(sql, params![name, address]).map(drop).map_err(fail)
+        })
+        .await
+    }
+
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>> {
+        self.run(|tx| {
+            if cluster_id(tx)?.is_none() {
+                return Ok(Vec::new());
+            }
+            let mut statement =
+                tx.prepare("select name, address, beat from mishards_nodes order by name").map_err(fail)?;
+            let row = |r: &rusqlite::Row| {
+                Ok(Heartbeat { name: r.get(0)?, address: r.get(1)?, beat: r.get::<_, i64>(2)? as u64 })
+            };
+            statement.query_map([], row).and_then(Iterator::collect).map_err(fail)
+        })
+        .await
+    }
+
+    async fn stop(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.run(move |tx| {
+            tx.execute("delete from mishards_nodes where name = ?1", [name]).map(drop).map_err(fail)
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl Catalog for Sqlite {
     async fn migrate(&self, cluster: &str) -> Result<()> {
         let cluster = cluster.to_owned();
         self.run(move |tx| {
+            // Came later than the first tables.
+            tx.execute_batch(HEARTBEATS).map_err(fail)?;
             if cluster_id(tx)?.is_some() {
                 return Ok(());
             }

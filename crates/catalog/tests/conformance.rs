@@ -5,6 +5,7 @@
 #[path = "conformance/commits.rs"]
 mod commits;
 mod sample;
+mod servers;
 
 use mishards_catalog::*;
 use mishards_types::{Epoch, Incarnation, Version};
@@ -18,14 +19,16 @@ use tempfile::TempDir;
 struct Place {
     dir: TempDir,
     memory: Memory,
+    database: servers::Database,
 }
 
 type Open = fn(&Place) -> Arc<dyn Catalog>;
 
 /// Every backend, under the name of its file in `src`.
-const BACKENDS: [(&str, Open); 3] = [
+const BACKENDS: [(&str, Open); 4] = [
     ("memory", |place| Arc::new(place.memory.clone())),
     ("sqlite", |place| Arc::new(Sqlite::open(&place.dir.path().join("catalog.db")).unwrap())),
+    ("mysql", |place| Arc::new(place.database.open())),
     ("faulty", |place| Arc::new(Faulty::new(place.memory.clone(), |_| None))),
 ];
 
@@ -33,8 +36,10 @@ const BACKENDS: [(&str, Open); 3] = [
 async fn on_all(test: impl AsyncFn(Arc<dyn Catalog>, Arc<dyn Catalog>)) {
     for (name, open) in BACKENDS {
         println!("backend {name}");
-        let place = Place { dir: tempfile::tempdir().unwrap(), memory: Memory::new() };
+        let database = servers::Database::create().await;
+        let place = Place { dir: tempfile::tempdir().unwrap(), memory: Memory::new(), database };
         test(open(&place), open(&place)).await;
+        place.database.remove().await;
     }
 }
 
@@ -201,4 +206,64 @@ async fn of_two_racing_takeovers_one_wins() {
         assert_eq!(snapshot(&*two).await.logs().count(), 20);
     })
     .await;
+}
+
+/// A takeover that makes up for lost commits: all of it or nothing, under a V above those that were lost.
+#[tokio::test]
+async fn a_takeover_brings_what_the_catalog_lacks() {
+    on_migrated(async |one, two| {
+        let seen = one.lease().await.unwrap();
+        let (kept, gone) = (collection(1, "kept"), collection(2, "gone"));
+        let newer = Collection { schema_version: 7, ..kept.clone() };
+        let changes = vec![
+            put_collection(kept),
+            put_collection(gone),
+            put_collection(newer.clone()),
+            Change::Remove(EntityKind::Collection, "2".to_owned()),
+        ];
+        let next = Version { commit_seq: 40, commit_id: 3 };
+        let takeover = Takeover { next, changes, ..Takeover::new(seen, log(1), 0) };
+        let stale = Takeover { seen: Lease { counter: seen.counter + 1, ..seen }, ..takeover.clone() };
+        assert_fenced(two.take_over(&stale).await);
+        assert_eq!(snapshot(&*two).await.collections().count(), 0);
+        assert_eq!(two.take_over(&takeover).await.unwrap().version, next);
+        let after = snapshot(&*one).await;
+        assert_eq!(after.version, next);
+        assert_eq!(after.collections().map(|c| (**c).clone()).collect::<Vec<_>>(), [newer]);
+        assert_eq!(after.logs().map(LogEntry::id).collect::<Vec<_>>(), [log(1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heartbeats_move_and_stop() {
+    async fn check(one: impl Heartbeats, two: impl Heartbeats) {
+        let names = async |h: &dyn Heartbeats| -> Vec<(String, String)> {
+            h.heartbeats().await.unwrap().into_iter().map(|b| (b.name, b.address)).collect()
+        };
+        let pair = |n: &str, a: &str| (n.to_owned(), a.to_owned());
+        assert!(names(&two).await.is_empty());
+        one.beat("b", "h:2").await.unwrap();
+        one.beat("a", "h:1").await.unwrap();
+        let before = two.heartbeats().await.unwrap();
+        one.beat("a", "h:3").await.unwrap();
+        let after = two.heartbeats().await.unwrap();
+        assert_eq!(names(&two).await, [pair("a", "h:3"), pair("b", "h:2")]);
+        assert!(after[0].beat > before[0].beat && after[1].beat == before[1].beat);
+        two.stop("a").await.unwrap();
+        two.stop("a").await.unwrap();
+        assert_eq!(names(&one).await, [pair("b", "h:2")]);
+    }
+    let memory = Memory::new();
+    check(memory.clone(), memory).await;
+    let dir = tempfile::tempdir().unwrap();
+    let sqlite = || Sqlite::open(&dir.path().join("catalog.db")).unwrap();
+    assert!(sqlite().heartbeats().await.unwrap().is_empty(), "before there are tables");
+    sqlite().migrate("cluster").await.unwrap();
+    check(sqlite(), sqlite()).await;
+    let database = servers::Database::create().await;
+    assert!(database.open().heartbeats().await.unwrap().is_empty(), "before there are tables");
+    database.open().migrate("cluster").await.unwrap();
+    check(database.open(), database.open()).await;
+    database.remove().await;
 }

@@ -3,7 +3,7 @@
 //! least recently used go first, and they outlive a restart. Whoever maps a file compares it with its checksums; a
 //! copy that fails there is discarded and made once more before the file itself is blamed.
 
-use crate::{Entry, Kind, LocalDir, Result, Sink, Storage};
+use crate::{DirLock, Entry, Kind, LocalDir, Result, Sink, Storage};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -55,12 +55,14 @@ pub struct LocalCopies {
     local: LocalDir,
     limit: u64,
     copies: Mutex<Copies>,
+    _alone: DirLock,
 }
 
 impl LocalCopies {
     /// Keeps copies of files of `shared` in `local`, at most `limit` bytes (and the file that was asked for last);
     /// without a limit, four fifths of what is free now. Only one process may use `local`.
     pub fn open(shared: LocalDir, local: LocalDir, limit: Option<u64>) -> Result<LocalCopies> {
+        let alone = DirLock::acquire(local.root())?;
         let mut copies = Copies::default();
         for Entry { name, bytes } in local.list(DIR)? {
             // What a process that died had not finished.
@@ -73,21 +75,42 @@ impl LocalCopies {
             Some(limit) => limit,
             None => (local.free_bytes()? + copies.bytes) / 5 * 4,
         };
-        Ok(LocalCopies { shared, local, limit, copies: Mutex::new(copies) })
+        Ok(LocalCopies { shared, local, limit, copies: Mutex::new(copies), _alone: alone })
     }
 
     fn lock(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make_room(&self, path: &str, bytes: u64) -> Result<()> {
+    fn note_use(&self, path: &str, bytes: u64) {
         let gone = {
             let mut copies = self.lock();
             copies.put(path, bytes);
             copies.over(self.limit, path)
         };
-        // One that is mapped stays readable through its map.
-        gone.iter().try_for_each(|path| self.local.remove(&copy_of(path)))
+        self.remove_all(&gone);
+    }
+
+    /// One that is mapped stays readable through its map. One that cannot be removed is found again at the next start.
+    fn remove_all(&self, gone: &[String]) {
+        gone.iter().for_each(|path| drop(self.local.remove(&copy_of(path))));
+    }
+
+    /// Copies a file. When that fails, for want of space say, it is tried once more with half of the copies gone.
+    fn copy(&self, path: &str) -> Result<u64> {
+        let copy = || self.local.copy_from(&self.shared, path, &copy_of(path));
+        copy().or_else(|e| {
+            if e.kind == Kind::NotFound {
+                return Err(e);
+            }
+            let gone = {
+                let mut copies = self.lock();
+                let half = copies.bytes / 2;
+                copies.over(half, path)
+            };
+            self.remove_all(&gone);
+            copy()
+        })
     }
 }
 
@@ -112,16 +135,16 @@ impl Storage for LocalCopies {
         if self.lock().files.contains_key(path) {
             match self.local.map(&copy_of(path)) {
                 Ok(map) => {
-                    self.make_room(path, map.len() as u64)?;
+                    self.note_use(path, map.len() as u64);
                     return Ok(map);
                 }
                 Err(e) if e.kind == Kind::NotFound => drop(self.lock().remove(path)),
                 Err(e) => return Err(e),
             }
         }
-        let bytes = self.local.copy_from(&self.shared, path, &copy_of(path))?;
+        let bytes = self.copy(path)?;
         let map = self.local.map(&copy_of(path))?;
-        self.make_room(path, bytes)?;
+        self.note_use(path, bytes);
         Ok(map)
     }
 
@@ -178,8 +201,19 @@ mod tests {
         assert_eq!(dirs.copies(), ["a/b"]);
         LocalDir::open(dirs.shared.path()).unwrap().remove("a/b").unwrap();
         assert_eq!(&s.map("a/b").unwrap()[..], b"hello", "from the copy");
-        assert_eq!(&dirs.open(1 << 20).map("a/b").unwrap()[..], b"hello", "from the copy of another start");
+        drop(s);
+        let s = dirs.open(1 << 20);
+        assert_eq!(&s.map("a/b").unwrap()[..], b"hello", "from the copy of another start");
         assert_eq!(s.map("a/c").unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn two_processes_do_not_share_copies() {
+        let dirs = Dirs::new();
+        let _one = dirs.open(1 << 20);
+        let dir = |d: &tempfile::TempDir| LocalDir::open(d.path()).unwrap();
+        let two = LocalCopies::open(dir(&dirs.shared), dir(&dirs.local), None);
+        assert_eq!(two.err().unwrap().kind, Kind::Locked);
     }
 
     #[test]
@@ -197,6 +231,7 @@ mod tests {
         s.map("2").unwrap();
         assert_eq!(dirs.copies(), ["2", "3"]);
         assert_eq!(&one[..], &[b'1'; 100]);
+        drop(s);
         assert_eq!(dirs.open(150).copies().1, 200, "found again");
     }
 

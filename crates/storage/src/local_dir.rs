@@ -92,11 +92,10 @@ impl LocalDir {
         fill: impl FnOnce(&mut File) -> std::io::Result<()>,
     ) -> Result<()> {
         let full = self.full(op, path)?;
-        self.make_parents(path, &full)?;
         let mut temporary = full.clone().into_os_string();
         temporary.push(".new");
+        let mut file = self.make(path, &full, || File::create(&temporary), op)?;
         let write = || {
-            let mut file = File::create(&temporary)?;
             fill(&mut file)?;
             file.sync_all()?;
             #[expect(
@@ -105,8 +104,33 @@ impl LocalDir {
             )]
             fs::rename(&temporary, &full)
         };
-        write().map_err(|e| Error::io(op, path, e))?;
+        if let Err(e) = write() {
+            let _ = fs::remove_file(&temporary);
+            return Err(Error::io(op, path, e));
+        }
         sync_dir(path, full.parent().unwrap_or(&self.root))
+    }
+
+    /// Makes a file and the directories above it; those that another thread has just left empty are made again.
+    fn make(
+        &self,
+        path: &str,
+        full: &Path,
+        file: impl Fn() -> std::io::Result<File>,
+        op: &'static str,
+    ) -> Result<File> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let made =
+                self.make_parents(path, full).and_then(|()| file().map_err(|e| Error::io(op, path, e)));
+            match made {
+                Err(e) if e.kind == Kind::NotFound && tries < CREATE_TRIES => {
+                    let _ = full.parent().map(|parent| self.known().remove(parent));
+                }
+                made => return made,
+            }
+        }
     }
 
     /// Copies a file of another directory; answers its bytes.
@@ -148,21 +172,8 @@ fn sync_dir(path: &str, dir: &Path) -> Result<()> {
 impl Storage for LocalDir {
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         let full = self.full("create", path)?;
-        // A directory that another thread has just left empty is made again.
-        let made = (0..CREATE_TRIES).find_map(|last| {
-            let file = self.make_parents(path, &full).and_then(|()| {
-                let file = OpenOptions::new().write(true).create_new(true).open(&full);
-                file.map_err(|e| Error::io("create", path, e))
-            });
-            match file {
-                Err(e) if e.kind == Kind::NotFound && last + 1 < CREATE_TRIES => {
-                    let _ = full.parent().map(|parent| self.known().remove(parent));
-                    None
-                }
-                file => Some(file),
-            }
-        });
-        let file = made.unwrap_or_else(|| unreachable!("the last try always answers"))?;
+        let new = || OpenOptions::new().write(true).create_new(true).open(&full);
+        let file = self.make(path, &full, new, "create")?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
         Ok(Box::new(FileSink { file, path: path.to_owned() }))
     }
@@ -211,10 +222,10 @@ impl Storage for LocalDir {
         }
         // Fails at the first that is not empty.
         for parent in full.ancestors().skip(1).take_while(|dir| *dir != self.root) {
+            self.known().remove(parent);
             if fs::remove_dir(parent).is_err() {
                 break;
             }
-            self.known().remove(parent);
         }
         Ok(())
     }

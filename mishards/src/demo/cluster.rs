@@ -2,7 +2,8 @@
 
 use super::Client;
 use crate::config;
-use crate::parts::{Base, DeletesOfWriter};
+use crate::parts::Base;
+use crate::peers::Peers;
 use crate::{client_server, node_server};
 use mishards_discovery::{Discovery, Member, StaticList};
 use mishards_proto::milvus::milvus_service_client::MilvusServiceClient;
@@ -48,17 +49,13 @@ impl DemoCluster {
             .zip(&ports)
             .map(|(n, p)| Ok(format!("{n}={}", address_of(p)?)))
             .collect::<Result<_, String>>()?;
-        let list = StaticList::parse(&entries).map_err(|e| e.to_string())?;
+        let list: Arc<dyn Discovery> = Arc::new(StaticList::parse(&entries).map_err(|e| e.to_string())?);
         for (name, port) in names.into_iter().zip(ports) {
-            start_node(dir, name, port, list.members()).await?;
+            start_node(dir, name, port, &list).await?;
         }
         let calls = Calls::default();
         let base = base(dir, "router")?;
-        let router = base.router(
-            Arc::new(list) as Arc<dyn Discovery>,
-            connect_and_note(Arc::clone(&calls)),
-            Some(base.catalog()?),
-        )?;
+        let router = base.router(list, connect_and_note(Arc::clone(&calls)), Some(base.catalog()?))?;
         let ready = Arc::clone(&router);
         tokio::spawn(client_server::serve(clients, router, limits::RECV_BYTES, CancellationToken::new()));
         let started = base.clock.elapsed();
@@ -97,13 +94,18 @@ fn base(dir: &Path, name: &str) -> Result<Base, String> {
     Ok(Base::new(config::load(None, &settings)?))
 }
 
-async fn start_node(dir: &Path, name: &str, port: TcpListener, members: &[Member]) -> Result<(), String> {
+async fn start_node(
+    dir: &Path,
+    name: &str,
+    port: TcpListener,
+    list: &Arc<dyn Discovery>,
+) -> Result<(), String> {
     let base = base(dir, name)?;
     let (node, parts) = base.node()?;
     if name == "writer" {
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
-        tokio::spawn(node.follow(Arc::new(DeletesOfWriter::new(members, name))));
+        tokio::spawn(node.follow(Peers::follow(list)));
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())

@@ -5,7 +5,7 @@ use super::ddl::{Needed, encode_commit};
 use super::log_thread::{Logged, Posted};
 use super::state::State;
 use crate::{Failure, Result};
-use mishards_catalog::{Change, Commit, Kind, Outcome, Snapshot, check_invariants};
+use mishards_catalog::{Change, Commit, FileRef, Kind, Outcome, Snapshot, check_invariants};
 use mishards_types::Version;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,39 @@ impl Writer {
         Ok(version)
     }
 
-    /// The same for what a user asked for; answers when it is in the log too.
+    /// Publishes files that were written for this commit. They are removed again when it turns out to have nothing to
+    /// do, or surely did not happen.
+    pub(super) async fn commit_files(
+        &self,
+        files: Vec<FileRef>,
+        plan: impl FnOnce(&Snapshot) -> Result<Vec<Change>>,
+        finish: impl FnOnce(&mut State),
+    ) -> Result<Version> {
+        let mut is_used = false;
+        let plan = |snapshot: &Snapshot| {
+            let changes = plan(snapshot)?;
+            is_used = !changes.is_empty();
+            Ok(changes)
+        };
+        let done = self.commit(plan, finish).await;
+        // A writer whose term has ended deletes nothing.
+        if (done.is_err() || !is_used) && !self.has_ended() {
+            self.discard(files).await;
+        }
+        done
+    }
+
+    /// Removes files that nothing names. What stays is removed by a later term.
+    pub(super) async fn discard(&self, files: Vec<FileRef>) {
+        let storage = Arc::clone(&self.parts.storage);
+        let remove = move || {
+            files.iter().for_each(|file| drop(storage.remove(&file.path)));
+            Ok(())
+        };
+        let _ = self.parts.pools.io(remove).await;
+    }
+
+    /// Commits what a user asked for; answers when it is in the log too.
     pub(super) async fn commit_and_log(
         &self,
         plan: impl FnOnce(&Snapshot) -> Result<Vec<Change>>,
@@ -54,10 +86,18 @@ impl Writer {
         let record = |version, changes: &[Change]| {
             let kept = if keep_changes { changes } else { &[] };
             let needed = Needed { before: needed_before, after: self.first_needed() };
-            encode_commit(version, needed, kept).and_then(|payload| self.log.post(payload, None))
+            encode_commit(version, needed, kept, false).and_then(|payload| self.log.post(payload, None))
         };
         if changes.is_empty() {
-            return Ok((before.version, record(before.version, &[])));
+            // A user's command that changes nothing is answered with its place in the log.
+            let posted = match keep_changes {
+                true => self.log.post(
+                    encode_commit(before.version, Needed::unknown(self.first_needed()), &[], false)?,
+                    None,
+                ),
+                false => Err(Failure::internal("nothing was committed")),
+            };
+            return Ok((before.version, posted));
         }
         check_invariants(&before, &changes)?;
         let next =

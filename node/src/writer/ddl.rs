@@ -4,7 +4,7 @@
 use super::Writer;
 use super::log_thread::Logged;
 use crate::{Failure, Result};
-use mishards_catalog::{Change, Command, EntityKind, plan_command};
+use mishards_catalog::{Change, Command, plan_command};
 use mishards_proto::node::{LogCommit, LogRecord, log_record::Body};
 use mishards_types::{Sequence, Version};
 use prost::Message;
@@ -25,23 +25,23 @@ impl Writer {
         Ok(done)
     }
 
-    /// Logs the V that this term starts from, and what was dropped before it: a writer that died between the commit
-    /// of a drop and its record leaves rows in the log that nothing there explains, and the catalog forgets the drop
-    /// after a window.
+    /// Logs the V that this term starts from, and everything that users have made: a writer that died between a commit
+    /// and its record leaves a hole in the log, which this fills.
     pub(super) async fn log_start(&self) -> Result<()> {
-        self.log_version(self.first_needed()).await
+        let before = self.first_needed();
+        self.log_version(|after| Needed { before, after }).await
     }
 
-    /// Logs V once more, where `needed_before` is what [`LogCommit`] says.
-    pub(super) async fn log_version(&self, needed_before: Sequence) -> Result<()> {
-        let snapshot = std::sync::Arc::clone(&self.view().snapshot);
-        let gone = snapshot.dropped().iter();
-        let drops: Vec<Change> =
-            gone.map(|id| Change::Remove(EntityKind::Collection, id.to_string())).collect();
-        let needed = Needed { before: needed_before, after: self.first_needed() };
-        let payload = encode_commit(snapshot.version, needed, &drops)?;
-        self.log.log(payload, None).await?;
-        Ok(())
+    /// Logs V once more, whole.
+    pub(super) async fn log_version(&self, needed: impl FnOnce(Sequence) -> Needed) -> Result<()> {
+        let posted = {
+            let _one_at_a_time = self.commits.lock().await;
+            let snapshot = std::sync::Arc::clone(&self.view().snapshot);
+            let whole: Vec<Change> = snapshot.made_by_users().map(Change::Put).collect();
+            let payload = encode_commit(snapshot.version, needed(self.first_needed()), &whole, true)?;
+            self.log.post(payload, None)?
+        };
+        posted.wait().await.map(drop)
     }
 }
 
@@ -64,8 +64,20 @@ pub struct Needed {
     pub after: Sequence,
 }
 
+impl Needed {
+    /// When it is not known what was needed before.
+    pub fn unknown(after: Sequence) -> Needed {
+        Needed { before: Sequence(0), after }
+    }
+}
+
 /// The record of a commit, with what a user changed by it.
-pub fn encode_commit(version: Version, needed: Needed, changes: &[Change]) -> Result<bytes::Bytes> {
+pub fn encode_commit(
+    version: Version,
+    needed: Needed,
+    changes: &[Change],
+    whole: bool,
+) -> Result<bytes::Bytes> {
     let json = |changes| serde_json::to_vec(changes).map_err(Failure::internal);
     let commit = LogCommit {
         commit_seq: version.commit_seq,
@@ -73,6 +85,7 @@ pub fn encode_commit(version: Version, needed: Needed, changes: &[Change]) -> Re
         needed_before: needed.before.0,
         needed_after: needed.after.0,
         changes: if changes.is_empty() { Vec::new() } else { json(changes)? },
+        whole,
     };
     Ok(encode_record(&LogRecord { body: Some(Body::Commit(commit)) }))
 }

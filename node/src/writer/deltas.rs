@@ -18,7 +18,8 @@ impl Writer {
     /// memory is short.
     pub(super) async fn publish_deltas(&self, pinned_below: Option<Sequence>) -> Result<()> {
         let view = self.view();
-        let short = self.unpublished_bytes() >= self.parts.ingest.growing_limit_bytes;
+        let limit = self.parts.ingest.growing_limit_bytes;
+        let short = self.unpublished_bytes() >= limit && self.unpublished_delete_bytes() >= limit / 4;
         for collection in view.snapshot.collections() {
             let (count, first) = self.deletes.pending(collection.id, collection.deltas_through);
             let pins = first.zip(pinned_below).is_some_and(|(first, bound)| first < bound);
@@ -49,9 +50,16 @@ impl Writer {
             })
             .await?;
         let file = mishards_catalog::FileRef { path, bytes };
-        let delta =
-            DeltaFile { id, collection: collection.id, file, entries, first: Sequence(after.0 + 1), through };
-        self.commit(
+        let delta = DeltaFile {
+            id,
+            collection: collection.id,
+            file: file.clone(),
+            entries,
+            first: after.next(),
+            through,
+        };
+        self.commit_files(
+            vec![file],
             |snapshot| {
                 let Some(current) = snapshot.collection(collection.id) else { return Ok(Vec::new()) };
                 let mut current = (**current).clone();
@@ -120,11 +128,13 @@ impl Writer {
                 Ok(bytes.len() as u64)
             })
             .await?;
-        self.commit(
+        let file = mishards_catalog::FileRef { path, bytes };
+        self.commit_files(
+            vec![file.clone()],
             |snapshot| {
                 let Some(current) = snapshot.segment(segment.id) else { return Ok(Vec::new()) };
                 let mut current = (**current).clone();
-                current.delete_file = Some(mishards_catalog::FileRef { path, bytes });
+                current.delete_file = Some(file);
                 current.folded_through = folded.max(current.folded_through);
                 current.deleted_rows = deleted_rows;
                 Ok(vec![Change::Put(Entity::Segment(Box::new(current)))])

@@ -3,6 +3,7 @@
 use super::Writer;
 use super::growing::GrowingSegment;
 use crate::{Failure, Result};
+use bytes::Bytes;
 use mishards_catalog::{Change, Entity, FileRef, Origin, Segment};
 use mishards_segment::{Rows, SegmentMeta, Tombstone, add_trailer, encode_deletes, encode_segment};
 use mishards_storage::Storage;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(250);
+/// Between two tries to write what could not be written.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Rows with what hides them, to become a segment.
 pub struct NewSegment {
@@ -36,6 +39,7 @@ impl Writer {
 
     /// One segment of each partition after another: one that fails does not keep the others waiting.
     async fn flush_sealed(&self) {
+        let mut pause = TICK;
         loop {
             let sealed = self.state().sealed();
             let (mut any, mut failed) = (false, false);
@@ -49,9 +53,10 @@ impl Writer {
                 }
             }
             if failed {
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            if !any || self.has_ended() {
+            if (!any && !failed) || self.has_ended() {
                 return;
             }
         }
@@ -102,7 +107,8 @@ impl Writer {
         let rows = new.rows.len();
         let segment = self.write_segment(new).await?;
         let id = segment.id;
-        self.commit(
+        self.commit_files(
+            segment.all_files().cloned().collect(),
             |snapshot| {
                 // A partition that was dropped meanwhile has nothing to publish.
                 let Some(found) = snapshot.partition(partition) else { return Ok(Vec::new()) };
@@ -171,24 +177,28 @@ impl Writer {
     }
 }
 
+/// On a failure nothing is left behind, so that a full disk is not filled by trying.
 fn write_files(storage: &dyn Storage, dir: &str, new: NewSegment) -> Result<Segment> {
     let meta = SegmentMeta { segment: new.id, collection: new.collection, partition: new.partition };
-    let mut files = Vec::new();
-    for file in encode_segment(meta, &new.schema, &new.rows)? {
-        let path = format!("{dir}/{}", file.name);
-        storage.put(&path, &[&file.bytes])?;
-        files.push(FileRef { path, bytes: file.bytes.len() as u64 });
-    }
-    let footer = files.pop().ok_or_else(|| Failure::internal("a segment without files"))?;
+    let encoded = encode_segment(meta, &new.schema, &new.rows)?;
+    let mut all: Vec<(String, Bytes)> =
+        encoded.into_iter().map(|file| (file.name, Bytes::from(file.bytes))).collect();
     let deleted_rows = new.tombstones.len() as u32;
-    let delete_file = match deleted_rows {
-        0 => None,
-        _ => {
-            let (path, bytes) = (format!("{dir}/deletes"), encode_deletes(&new.tombstones));
-            storage.put(&path, &[&bytes])?;
-            Some(FileRef { path, bytes: bytes.len() as u64 })
+    if deleted_rows > 0 {
+        all.push(("deletes".to_owned(), encode_deletes(&new.tombstones).into()));
+    }
+    let mut files = Vec::new();
+    for (name, bytes) in all {
+        let path = format!("{dir}/{name}");
+        let written = storage.put(&path, &[&bytes]);
+        files.push(FileRef { path, bytes: bytes.len() as u64 });
+        if let Err(e) = written {
+            files.iter().for_each(|file| drop(storage.remove(&file.path)));
+            return Err(e.into());
         }
-    };
+    }
+    let delete_file = if deleted_rows > 0 { files.pop() } else { None };
+    let footer = files.pop().ok_or_else(|| Failure::internal("a segment without files"))?;
     Ok(Segment {
         id: new.id,
         collection: new.collection,

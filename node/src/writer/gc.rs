@@ -2,12 +2,13 @@
 //! been unreferenced for one window.
 
 use super::Writer;
+use super::ddl::Needed;
 use crate::Result;
 use mishards_catalog::{Change, EntityKind};
 use mishards_proto::node::DeletesUpdate;
 use mishards_types::{LogId, Sequence, Version};
 use mishards_wal::{Position, Record};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ impl CommitTimes {
 #[derive(Default)]
 pub struct LogFiles {
     files: Vec<LogFile>,
+    /// Logs that have or had files in this term.
+    begun: HashSet<LogId>,
 }
 
 struct LogFile {
@@ -44,6 +47,9 @@ struct LogFile {
 impl LogFiles {
     /// Files of a predecessor.
     pub fn found(&mut self, log: LogId, files: &[(u64, u64, Sequence)]) {
+        if !files.is_empty() {
+            self.begun.insert(log);
+        }
         for (number, _, last) in files {
             self.files.push(LogFile { log, number: *number, last: *last, free_since: None });
         }
@@ -119,16 +125,17 @@ impl Writer {
         let much = self.published_delete_bytes() > limits.growing_limit_bytes / 2;
         let age = if much { limits.window.min(PRESSED_WINDOW) } else { limits.window };
         let Some(through) = self.last_commit_before(age) else { return Ok(()) };
-        let state = self.state();
-        let mut update =
-            DeletesUpdate { epoch: self.log_id.epoch.0, through: state.applied().0, ..Default::default() };
-        for collection in state.snapshot.collections() {
-            let floor = state.snapshot.deltas_through_at(through, collection.id);
+        let snapshot = Arc::clone(&self.view().snapshot);
+        let mut update = DeletesUpdate { epoch: self.log_id.epoch.0, ..Default::default() };
+        for collection in snapshot.collections() {
+            let floor = snapshot.deltas_through_at(through, collection.id);
             self.deletes.raise_floor(collection.id, floor);
             update.floors.insert(collection.id.0, floor.0);
         }
-        update.floors.extend(state.snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
-        // Those who follow let go of the same.
+        update.floors.extend(snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
+        // Those who follow let go of the same. Under the lock, for what it says of the sequence must be true.
+        let state = self.state();
+        update.through = state.applied().0;
         let _ = self.delete_stream.send(update);
         Ok(())
     }
@@ -184,7 +191,7 @@ impl Writer {
 
     async fn unlink_log_files(&self, free: Vec<(LogId, u64)>) -> Result<()> {
         // The newest V must stay in the log: what is left of it may not say it yet.
-        self.log_version(Sequence(0)).await?;
+        self.log_version(Needed::unknown).await?;
         self.check_not_fenced().await?;
         let (storage, removed) = (Arc::clone(&self.parts.storage), free.clone());
         self.parts
@@ -201,7 +208,7 @@ impl Writer {
 
     /// Forgets predecessors of which no file is left; one that never served had none.
     async fn forget_empty_logs(&self) -> Result<()> {
-        let mut forgotten = Vec::new();
+        let mut forgotten: Vec<LogId> = Vec::new();
         self.commit(
             |snapshot| {
                 let files = self.log_files();
@@ -213,7 +220,9 @@ impl Writer {
             |_| {},
         )
         .await?;
-        // A writer that wakes up from then takes a fence that is gone for one that is set.
+        // A writer that wakes up from then takes a fence that is gone for one that is set. That of a log that never began
+        // stays, or its writer might begin it yet.
+        forgotten.retain(|log| self.log_files().begun.contains(log));
         let storage = Arc::clone(&self.parts.storage);
         self.parts
             .pools

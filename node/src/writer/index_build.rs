@@ -61,8 +61,10 @@ impl Writer {
         let payload = self.parts.pools.background(move || encode_index(&unit, &definition)).await?;
         let file =
             self.write_file(directory_of(segment), &format!("{}.{kind}", index.field), payload).await?;
-        let entry = IndexFile { index: index.id, field: index.field, kind: kind.to_owned(), file };
-        self.commit(
+        let entry =
+            IndexFile { index: index.id, field: index.field, kind: kind.to_owned(), file: file.clone() };
+        self.commit_files(
+            vec![file],
             |snapshot| {
                 let still = snapshot
                     .collection(segment.collection)

@@ -54,7 +54,11 @@ impl Writer {
 
     /// Memory of what is in no file yet: rows and deletes.
     pub(super) fn unpublished_bytes(&self) -> usize {
-        self.growing_bytes.load(Ordering::Relaxed) + self.deletes.entries().0 * DELETE_BYTES
+        self.growing_bytes.load(Ordering::Relaxed) + self.unpublished_delete_bytes()
+    }
+
+    pub(super) fn unpublished_delete_bytes(&self) -> usize {
+        self.deletes.entries().0 * DELETE_BYTES
     }
 
     /// Memory of the deletes that are in delta files too, kept for plans that do not know these.

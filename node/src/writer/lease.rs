@@ -20,7 +20,7 @@ impl Writer {
                 Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
                     let theirs = lease.version;
                     self.step_down(&format!(
-                        "the catalog has lost commits: it is at {theirs}, not at {ours}"
+                        "the catalog has lost commits: it is at {theirs}, not at {ours}; the next writer makes up for them from the log"
                     ));
                 }
                 Ok(_) => {}

@@ -105,7 +105,7 @@ impl LogThread {
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => true,
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(e) = self.log.close_group() {
+                    if let Err(e) = self.timed(LogWriter::close_group) {
                         return self.writer.step_down(&e);
                     }
                     continue;
@@ -127,10 +127,18 @@ impl LogThread {
                 return;
             }
             if stop {
-                let _ = self.log.close_group();
+                let _ = self.timed(LogWriter::close_group);
                 return self.writer.retire();
             }
         }
+    }
+
+    /// Calls the log, which may hang, while the lease knows since when.
+    fn timed<T>(&mut self, call: impl FnOnce(&mut LogWriter) -> T) -> T {
+        self.writer.note_sync(Some(self.writer.parts.clock.elapsed()));
+        let out = call(&mut self.log);
+        self.writer.note_sync(None);
+        out
     }
 
     /// Logs and applies one group; false when the term has ended.
@@ -138,9 +146,8 @@ impl LogThread {
         let payloads = group.iter().map(|e| e.payload.clone()).collect();
         let before = self.log.position();
         let timer = self.writer.parts.metrics.log_sync_seconds.start_timer();
-        self.writer.note_sync(Some(self.writer.parts.clock.elapsed()));
-        let logged = self.log.append(payloads, self.writer.parts.clock.unix_ms());
-        self.writer.note_sync(None);
+        let now = self.writer.parts.clock.unix_ms();
+        let logged = self.timed(|log| log.append(payloads, now));
         drop(timer);
         match logged {
             Ok(records) => {

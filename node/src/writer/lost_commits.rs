@@ -9,7 +9,7 @@ use crate::{Failure, Result};
 use mishards_catalog::{Change, Entity, EntityKind, Loaded, LogEntry, Snapshot};
 use mishards_proto::node::{LogCommit, log_record::Body};
 use mishards_storage::Storage;
-use mishards_types::{CollectionId, LogId, Sequence, Version};
+use mishards_types::{CollectionId, Epoch, LogId, Sequence, Version};
 use mishards_wal::{Scan, read_log};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,26 +23,41 @@ pub struct Repair {
 /// Compares the catalog with the log. `None` when no commit is lost.
 pub fn find(storage: &dyn Storage, loaded: &Loaded) -> Result<Option<Repair>> {
     let logs = logs_of(storage, loaded)?;
-    let Some(newest) = newest_commit(storage, &logs)? else { return Ok(None) };
-    let seen = loaded.lease.version;
-    if newest.commit_seq < seen.commit_seq || version_of(&newest) == seen {
+    let Some((log, newest)) = newest_commit(storage, &logs)? else { return Ok(None) };
+    let (seen, newest) = (loaded.lease.version, version_of(&newest));
+    if log.epoch > loaded.lease.epoch && newest.commit_seq < seen.commit_seq {
+        return Err(refuse(
+            seen,
+            format!("log {log} of a term that it does not know goes on from another history"),
+        ));
+    }
+    if newest.commit_seq < seen.commit_seq || newest == seen {
         return Ok(None);
     }
-    tracing::error!(
-        catalog = %seen,
-        log = %version_of(&newest),
-        "the catalog has lost commits: making up for them from the log"
-    );
+    tracing::error!(catalog = %seen, log = %newest, "the catalog has lost commits: looking for them in the log");
     let read = read_all(storage, &logs)?;
     let lost = lost_commits(&read, seen)?;
     check_files(storage, &loaded.snapshot)?;
-    let mut changes = repair(&loaded.snapshot, &lost)?;
+    let mut changes = repair(&loaded.snapshot, &lost);
     let known: BTreeSet<LogId> = loaded.snapshot.logs().map(LogEntry::id).collect();
     let unknown = logs.iter().filter(|id| !known.contains(id));
     changes.extend(
         unknown.map(|id| Change::Put(Entity::Log(LogEntry { epoch: id.epoch, incarnation: id.incarnation }))),
     );
     Ok(Some(Repair { commit_seq: newest.commit_seq + 1, changes }))
+}
+
+/// The highest term that has a log, whether the catalog knows it or not.
+pub fn newest_term(storage: &dyn Storage) -> Result<Epoch> {
+    let names = storage.list("log")?;
+    let logs = names.iter().filter_map(|e| e.name.split('/').next().and_then(LogId::parse));
+    Ok(logs.map(|id| id.epoch).max().unwrap_or_default())
+}
+
+fn refuse(seen: Version, why: String) -> Failure {
+    Failure::unreadable(format!(
+        "the catalog is at {seen}, the log knows of newer commits, and {why}: restore a newer copy of the catalog"
+    ))
 }
 
 /// The logs that the catalog names, and those of terms that it does not remember.
@@ -56,36 +71,75 @@ fn logs_of(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
 }
 
 /// The last commit that a log names. Most often it stands in the last file.
-fn newest_commit(storage: &dyn Storage, logs: &[LogId]) -> Result<Option<LogCommit>> {
+fn newest_commit(storage: &dyn Storage, logs: &[LogId]) -> Result<Option<(LogId, LogCommit)>> {
     for log in logs.iter().rev() {
         let mut files: Vec<u64> =
             storage.list(&format!("log/{log}"))?.iter().filter_map(|e| e.name.parse().ok()).collect();
         files.sort_unstable();
         for from in files.into_iter().rev() {
             let scan = Scan { from, ..Scan::default() };
-            if let Some(commit) =
-                read_commits(storage, *log, scan)?.0.into_iter().max_by_key(|c| c.commit_seq)
-            {
-                return Ok(Some(commit));
+            let commits = read_commits(storage, *log, scan)?.0;
+            if let Some(commit) = commits.into_iter().max_by_key(|c| c.commit_seq) {
+                return Ok(Some((*log, commit)));
             }
         }
     }
     Ok(None)
 }
 
+/// What the records of one commit say together.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    version: Version,
+    /// 0 when no record knows.
+    needed_before: u64,
+    needed_after: u64,
+    changes: Vec<Change>,
+    /// All that users had made by then.
+    whole: Option<Vec<Change>>,
+}
+
 /// All commits in some logs by number, and the first sequence that is left.
+#[derive(Default)]
 struct Read {
-    commits: BTreeMap<u64, LogCommit>,
+    commits: BTreeMap<u64, Known>,
     first: Sequence,
 }
 
+impl Read {
+    /// A commit may have been logged again later: then its own record knows more.
+    fn add(&mut self, commit: &LogCommit) -> Option<()> {
+        let changes = changes_of(commit)?;
+        let known = self.commits.entry(commit.commit_seq).or_insert_with(|| Known {
+            version: version_of(commit),
+            needed_after: commit.needed_after,
+            ..Known::default()
+        });
+        if known.needed_before == 0 {
+            known.needed_before = commit.needed_before;
+        }
+        known.needed_after = known.needed_after.min(commit.needed_after);
+        match commit.whole {
+            true => known.whole = Some(changes),
+            false if known.changes.is_empty() => known.changes = changes,
+            false => {}
+        }
+        Some(())
+    }
+}
+
 fn read_all(storage: &dyn Storage, logs: &[LogId]) -> Result<Read> {
-    let mut read = Read { commits: BTreeMap::new(), first: Sequence(u64::MAX) };
+    let mut read = Read { first: Sequence(u64::MAX), ..Read::default() };
     for log in logs {
         let (commits, first) = read_commits(storage, *log, Scan::default())?;
         for commit in commits {
-            // Of one that was logged again later, the first knows most.
-            read.commits.entry(commit.commit_seq).or_insert(commit);
+            let damaged = || {
+                Failure::unreadable(format!(
+                    "the log's record of commit {} cannot be decoded",
+                    commit.commit_seq
+                ))
+            };
+            read.add(&commit).ok_or_else(damaged)?;
         }
         read.first = read.first.min(first.unwrap_or(read.first));
     }
@@ -113,29 +167,33 @@ fn read_commits(storage: &dyn Storage, log: LogId, scan: Scan) -> Result<(Vec<Lo
 }
 
 /// The commits after `seen`, if the log still has every record that a replay from there needs.
-fn lost_commits(read: &Read, seen: Version) -> Result<Vec<&LogCommit>> {
-    let refuse = |why: String| {
-        Failure::unreadable(format!(
-            "the catalog is at {seen}, the log knows of newer commits, and {why}: restore a newer copy of the catalog"
-        ))
-    };
-    if let Some(same) = read.commits.get(&seen.commit_seq).filter(|c| c.commit_id != seen.commit_id) {
-        return Err(refuse(format!(
-            "commit {} is another one there ({:016x})",
-            seen.commit_seq, same.commit_id
-        )));
+fn lost_commits(read: &Read, seen: Version) -> Result<Vec<&Known>> {
+    if let Some(same) = read.commits.get(&seen.commit_seq).filter(|c| c.version != seen) {
+        let what = format!("commit {} is another one there ({})", seen.commit_seq, same.version);
+        return Err(refuse(seen, what));
     }
     // The record of the next commit may not have been written in time.
     let next = read.commits.get(&(seen.commit_seq + 1)).map(|c| c.needed_before);
     let last = || read.commits.range(..=seen.commit_seq).next_back().map(|(_, c)| c.needed_after);
     let needed = next.filter(|needed| *needed > 0).or_else(last);
     let Some(needed) = needed else {
-        return Err(refuse("it does not reach back to that one".to_owned()));
+        return Err(refuse(seen, "it does not reach back to that one".to_owned()));
     };
     if read.first.0 > needed {
-        return Err(refuse(format!("record {needed} is needed, while the log begins with {}", read.first)));
+        return Err(refuse(
+            seen,
+            format!("record {needed} is needed, while the log begins with {}", read.first),
+        ));
     }
-    Ok(read.commits.range(seen.commit_seq + 1..).map(|(_, c)| c).collect())
+    let lost: Vec<&Known> = read.commits.range(seen.commit_seq + 1..).map(|(_, c)| c).collect();
+    // A commit without a record, of a writer that died in between, is made up for by the next that says all.
+    let last_whole = lost.iter().rposition(|c| c.whole.is_some());
+    let after = last_whole.map_or(&lost[..], |at| &lost[at..]);
+    let first = last_whole.map_or(seen.commit_seq + 1, |at| lost[at].version.commit_seq);
+    if let Some((expected, _)) = (first..).zip(after).find(|(n, c)| *n != c.version.commit_seq) {
+        return Err(refuse(seen, format!("it has no record of commit {expected}")));
+    }
+    Ok(lost)
 }
 
 /// Files that the older catalog names may have been unlinked since.
@@ -148,7 +206,7 @@ fn check_files(storage: &dyn Storage, snapshot: &Snapshot) -> Result<()> {
     let mut named = of_segments.chain(snapshot.deltas().map(|d| &d.file));
     match named.find(|file| found.get(&file.path) != Some(&file.bytes)) {
         Some(file) => Err(Failure::unreadable(format!(
-            "the catalog has lost commits, and {} is not there any more: restore a newer copy of the catalog",
+            "the catalog has lost commits, and {} is not there any more as it was: restore a newer copy of the catalog",
             file.path
         ))),
         None => Ok(()),
@@ -156,30 +214,44 @@ fn check_files(storage: &dyn Storage, snapshot: &Snapshot) -> Result<()> {
 }
 
 /// What users changed in commits that are lost, over what is left.
-fn repair(left: &Snapshot, lost: &[&LogCommit]) -> Result<Vec<Change>> {
+fn repair(left: &Snapshot, lost: &[&Known]) -> Vec<Change> {
     let mut now = left.clone();
     let mut out: Vec<Change> = Vec::new();
     for commit in lost {
-        let changes = changes_of(commit).ok_or_else(|| {
-            Failure::unreadable(format!("the log's record of commit {} cannot be decoded", commit.commit_seq))
-        })?;
-        let changes: Vec<Change> = changes.into_iter().filter_map(|c| over(&now, c)).collect();
-        now = now.apply(version_of(commit), &changes);
+        let own = commit.changes.iter().cloned();
+        let whole =
+            commit.whole.iter().flat_map(|whole| gone_from(&now, whole).into_iter().chain(whole.clone()));
+        let changes: Vec<Change> = own.chain(whole).filter_map(|c| over(left, c)).collect();
+        now = now.apply(commit.version, &changes);
         out.extend(changes);
     }
     out.extend(without_parents(&now));
-    Ok(out)
+    out
 }
 
-/// A change with the watermarks of what is left: the files that newer ones stand for are not in this catalog.
-fn over(now: &Snapshot, change: Change) -> Option<Change> {
+/// What is not in a whole list any more.
+fn gone_from(now: &Snapshot, whole: &[Change]) -> Vec<Change> {
+    let kept: BTreeSet<(EntityKind, String)> = whole
+        .iter()
+        .filter_map(|change| match change {
+            Change::Put(entity) => Some((entity.kind(), entity.key())),
+            Change::Remove(..) => None,
+        })
+        .collect();
+    let all = now.made_by_users().map(|entity| (entity.kind(), entity.key()));
+    all.filter(|entity| !kept.contains(entity)).map(|(kind, key)| Change::Remove(kind, key)).collect()
+}
+
+/// A change with the watermarks of what is left: the files that newer ones stand for are not in this catalog. What is
+/// not in it at all has everything in the log.
+fn over(left: &Snapshot, change: Change) -> Option<Change> {
     match change {
         Change::Put(Entity::Collection(mut c)) => {
-            c.deltas_through = now.collection(c.id).map_or(c.deltas_through, |old| old.deltas_through);
+            c.deltas_through = left.collection(c.id).map_or(Sequence(0), |old| old.deltas_through);
             Some(Change::Put(Entity::Collection(c)))
         }
         Change::Put(Entity::Partition(mut p)) => {
-            p.flushed_through = now.partition(p.id).map_or(p.flushed_through, |old| old.flushed_through);
+            p.flushed_through = left.partition(p.id).map_or(Sequence(0), |old| old.flushed_through);
             Some(Change::Put(Entity::Partition(p)))
         }
         Change::Put(Entity::Segment(_) | Entity::DeltaFile(_) | Entity::Log(_)) => None,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(5);
 /// Segments of a tier before they are merged; a tier spans a factor of four in rows.
 const TIER: usize = 4;
 
@@ -24,9 +25,16 @@ impl Writer {
         while !self.has_ended() {
             tokio::time::sleep(TICK).await;
             let Some(inputs) = self.next_merge(&set_aside) else { continue };
-            if let Err(e) = self.merge(&inputs).await {
-                tracing::warn!(error = %e, "a merge failed, its segments are left as they are");
-                set_aside.extend(inputs.iter().map(|s| s.id));
+            match self.merge(&inputs).await {
+                Ok(()) => {}
+                Err(e) if e.error.code.is_retriable() => {
+                    tracing::warn!(error = %e, "a merge failed, it will be tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "a merge failed, its segments are left as they are");
+                    set_aside.extend(inputs.iter().map(|s| s.id));
+                }
             }
         }
     }
@@ -78,7 +86,8 @@ impl Writer {
             None => None,
         };
         let rows = written.as_ref().map_or(0, |s| s.rows);
-        self.commit(
+        self.commit_files(
+            written.iter().flat_map(|s| s.all_files().cloned()).collect(),
             |snapshot| {
                 if inputs.iter().any(|s| snapshot.segment(s.id).is_none()) {
                     return Ok(Vec::new());

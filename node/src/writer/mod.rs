@@ -93,7 +93,7 @@ impl Drop for EndsTerm {
 }
 
 /// Groups that a reader of the stream of deletes may lag behind.
-const DELETE_STREAM: usize = 16_384;
+const DELETE_STREAM: usize = 2048;
 
 /// Ids are unique without asking anybody: the epoch, which never comes twice, then a counter.
 const ID_BITS: u32 = 40;
@@ -107,6 +107,7 @@ impl Writer {
     ) -> Result<Arc<Writer>> {
         let taken = takeover::take_over(&parts).await?;
         let recovered = takeover::recover(&parts, &taken, &deletes).await?;
+        takeover::confirm(&parts, taken.log).await?;
         let version = recovered.state.snapshot.version;
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {

@@ -21,25 +21,37 @@ impl Writer {
         if age <= self.parts.ingest.window || self.orphans_removed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.check_not_fenced().await?;
-        // Held, so that nothing of this snapshot is unlinked and nothing new is named meanwhile.
+        let storage = Arc::clone(&self.parts.storage);
+        let list = move || {
+            let mut found = Vec::new();
+            for dir in ["segments", "deltas", "log"] {
+                let path = |e: Entry| Entry { name: format!("{dir}/{}", e.name), ..e };
+                found.extend(storage.list(dir)?.into_iter().map(path));
+            }
+            Ok(found)
+        };
+        let found = self.parts.pools.io(list).await?;
+        // Held, so that nothing new is named meanwhile. What was listed before is named by now, if ever.
         let _settled = self.commits.lock().await;
+        self.check_serving()?;
+        self.check_not_fenced().await?;
         let (storage, snapshot) = (Arc::clone(&self.parts.storage), Arc::clone(&self.view().snapshot));
         let ours = self.log_id.epoch;
-        let (removed, kept) = self
-            .parts
-            .pools
-            .io(move || {
-                let mut found = Vec::new();
-                for dir in ["segments", "deltas", "log"] {
-                    let path = |e: Entry| Entry { name: format!("{dir}/{}", e.name), ..e };
-                    found.extend(storage.list(dir)?.into_iter().map(path));
+        let remove = move || {
+            let orphans = classify(&snapshot, found, ours);
+            let (mut removed, mut failed) = (Vec::new(), None);
+            for file in orphans.removable {
+                match storage.remove(&file.name) {
+                    Ok(()) => removed.push(file),
+                    Err(e) => failed = Some(e),
                 }
-                let orphans = classify(&snapshot, found, ours);
-                orphans.removable.iter().try_for_each(|file| storage.remove(&file.name))?;
-                Ok((orphans.removable, orphans.foreign))
-            })
-            .await?;
+            }
+            Ok((removed, orphans.foreign, failed))
+        };
+        let (removed, kept, failed) = self.parts.pools.io(remove).await?;
+        if let Some(error) = failed {
+            tracing::warn!(%error, "some files of unfinished commits could not be removed, the next term will try again");
+        }
         let bytes = |files: &[Entry]| files.iter().map(|f| f.bytes).sum::<u64>();
         if !removed.is_empty() {
             let (files, bytes) = (removed.len(), bytes(&removed));
@@ -75,6 +87,7 @@ fn classify(snapshot: &Snapshot, found: Vec<Entry>, ours: Epoch) -> Orphans {
             continue;
         }
         match maker(&file.name) {
+            Some(Maker::Fence) => {}
             Some(Maker::Log(log)) if logs.contains(&log) || log.epoch >= ours => {}
             Some(Maker::Term(epoch)) if epoch >= ours => {}
             Some(_) => out.removable.push(file),
@@ -87,6 +100,7 @@ fn classify(snapshot: &Snapshot, found: Vec<Entry>, ours: Epoch) -> Orphans {
 /// Who made a file, by its name.
 #[derive(Debug, PartialEq)]
 enum Maker {
+    Fence,
     Log(LogId),
     Term(Epoch),
 }
@@ -95,8 +109,12 @@ fn maker(path: &str) -> Option<Maker> {
     let parts: Vec<&str> = path.split('/').collect();
     match parts.as_slice() {
         ["log", log, file] => {
-            let is_ours = *file == "fence" || *file == "fence.new" || file.parse::<u64>().is_ok();
-            LogId::parse(log).filter(|_| is_ours).map(Maker::Log)
+            let log = LogId::parse(log)?;
+            match *file {
+                // Stays: whoever has not begun this log yet must not do so any more.
+                "fence" | "fence.new" => Some(Maker::Fence),
+                file => file.parse::<u64>().ok().map(|_| Maker::Log(log)),
+            }
         }
         ["deltas", collection, name] => {
             collection.parse::<i64>().ok()?;
@@ -141,7 +159,7 @@ mod tests {
         assert_eq!(of(&format!("deltas/9/{}-00000000000000ff", id(6))), term(6));
         let log = LogId { epoch: Epoch(2), incarnation: mishards_types::Incarnation(5) };
         assert_eq!(of(&format!("log/{log}/0000000001")), Some(Maker::Log(log)));
-        assert_eq!(of(&format!("log/{log}/fence")), Some(Maker::Log(log)));
+        assert_eq!(of(&format!("log/{log}/fence")), Some(Maker::Fence));
         for foreign in [
             "segments/9/notes.txt",
             "segments/x/1-2/keys",

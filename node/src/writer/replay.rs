@@ -10,23 +10,50 @@ use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
 use mishards_wal::Record;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Replays records in order. A record seen twice (carried over by a successor) counts once.
 pub struct Replay<'a> {
     pub state: &'a mut State,
     pub deletes: &'a Deletes,
-    /// Collections that some schema record of the log names.
-    known: BTreeSet<CollectionId>,
-    /// Collections with rows that neither the catalog nor a record so far knows, and where.
-    unknown: BTreeMap<CollectionId, Sequence>,
+    explained: Explained,
+    /// Rows that neither the catalog nor a record so far explains, and where.
+    unknown: BTreeMap<(CollectionId, PartitionId), Sequence>,
+    first: Option<Sequence>,
+    /// The newest commit's number, and the first record that a replay over it needs.
+    newest: Option<(u64, u64)>,
     last: Sequence,
     pub rows: usize,
 }
 
+/// What records of the log say was there once: rows of it may be left out when the catalog does not have it.
+#[derive(Default)]
+struct Explained {
+    collections: BTreeSet<CollectionId>,
+    partitions: BTreeSet<PartitionId>,
+}
+
+impl Explained {
+    fn add(&mut self, change: &Change) {
+        match change {
+            Change::Put(Entity::Collection(c)) => drop(self.collections.insert(c.id)),
+            Change::Put(Entity::Partition(p)) => drop(self.partitions.insert(p.id)),
+            Change::Remove(EntityKind::Collection, key) => {
+                self.collections.extend(key.parse().ok().map(CollectionId));
+            }
+            Change::Remove(EntityKind::Partition, key) => {
+                self.partitions.extend(key.parse().ok().map(PartitionId));
+            }
+            _ => {}
+        }
+    }
+}
+
 impl<'a> Replay<'a> {
     pub fn new(state: &'a mut State, deletes: &'a Deletes) -> Replay<'a> {
-        let known = state.snapshot.dropped().clone();
-        Replay { state, deletes, known, unknown: BTreeMap::new(), last: Sequence(0), rows: 0 }
+        let explained = Explained { collections: state.snapshot.dropped().clone(), ..Explained::default() };
+        let (unknown, last) = (BTreeMap::new(), Sequence(0));
+        Replay { state, deletes, explained, unknown, first: None, newest: None, last, rows: 0 }
     }
 
     /// Applies one record.
@@ -35,38 +62,39 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         self.last = record.sequence;
+        self.first = self.first.or(Some(record.sequence));
         let damaged = || Failure::unreadable(format!("log record {} cannot be decoded", record.sequence));
         match decode_record(&record.payload).and_then(|r| r.body).ok_or_else(damaged)? {
             Body::Write(write) => self.write(write, record.sequence, record.timestamp)?,
             Body::Commit(commit) => {
-                changes_of(&commit).ok_or_else(damaged)?.iter().for_each(|c| self.schema(c));
+                changes_of(&commit).ok_or_else(damaged)?.iter().for_each(|c| self.explained.add(c));
+                if self.newest.is_none_or(|(number, _)| number <= commit.commit_seq) {
+                    self.newest = Some((commit.commit_seq, commit.needed_after));
+                }
             }
         }
         self.state.advance(record.sequence, record.timestamp);
         Ok(())
     }
 
-    fn schema(&mut self, change: &Change) {
-        match change {
-            Change::Put(Entity::Collection(c)) => {
-                self.known.insert(c.id);
-            }
-            Change::Remove(EntityKind::Collection, key) => {
-                self.known.insert(CollectionId(key.parse().unwrap_or(0)));
-            }
-            _ => {}
-        }
-    }
-
     fn write(&mut self, mut write: LogWrite, sequence: Sequence, timestamp: Timestamp) -> Result<()> {
         let id = CollectionId(write.collection_id);
         let Some(collection) = self.state.snapshot.collection(id).cloned() else {
-            self.unknown.entry(id).or_insert(sequence);
+            self.unknown.entry((id, PartitionId(0))).or_insert(sequence);
             return Ok(());
         };
-        let in_files = |part: &PartitionRows| {
-            let partition = self.state.snapshot.partition(PartitionId(part.partition_id));
-            partition.is_none_or(|p| sequence <= p.flushed_through)
+        let snapshot = Arc::clone(&self.state.snapshot);
+        let mut in_files = |part: &PartitionRows| {
+            let partition = PartitionId(part.partition_id);
+            match snapshot.partition(partition) {
+                Some(found) => sequence <= found.flushed_through,
+                None => {
+                    if !snapshot.was_dropped(partition) {
+                        self.unknown.entry((id, partition)).or_insert(sequence);
+                    }
+                    true
+                }
+            }
         };
         // What is in files, or of a dropped partition, is not even decoded.
         write.inserts.retain(|part| !in_files(part));
@@ -75,15 +103,35 @@ impl<'a> Replay<'a> {
         self.state.apply(prepared, sequence, timestamp, self.deletes)
     }
 
-    /// Every collection with rows must be in the catalog or have been made or dropped by a record of the log:
-    /// else the catalog has lost commits.
+    /// Everything with rows must be in the catalog or have been made or dropped by a record of the log, else the
+    /// catalog has lost commits. And the log must begin where its newest commit needs it to.
     pub fn finish(self) -> Result<usize> {
-        match self.unknown.iter().find(|(id, _)| !self.known.contains(id)) {
-            Some((id, sequence)) => Err(Failure::unreadable(format!(
-                "log record {sequence} has rows of collection {id}, which neither the catalog nor the log knows: the catalog is \
-                 older than the log. Restore the newer catalog"
+        let explained = |(collection, partition): &(CollectionId, PartitionId)| match partition.0 {
+            0 => self.explained.collections.contains(collection),
+            _ => self.explained.partitions.contains(partition),
+        };
+        if let Some(((collection, partition), sequence)) =
+            self.unknown.iter().find(|(what, _)| !explained(what))
+        {
+            let what = match partition.0 {
+                0 => format!("collection {collection}"),
+                _ => format!("partition {partition} of collection {collection}"),
+            };
+            return Err(Failure::unreadable(format!(
+                "log record {sequence} has rows of {what}, which neither the catalog nor the log knows: the catalog is older than \
+                 the log. Restore the newer catalog"
+            )));
+        }
+        // Every log names a commit before anything else, and names it again before files are dropped.
+        match (self.first, self.newest) {
+            (Some(first), None) => Err(Failure::unreadable(format!(
+                "the log begins with record {first} and names no commit: log files are missing. Put them back"
             ))),
-            None => Ok(self.rows),
+            (Some(first), Some((commit, needed))) if first.0 > needed => Err(Failure::unreadable(format!(
+                "the log begins with record {first}, while commit {commit} needs it from {needed}: log files are missing. Put \
+                 them back"
+            ))),
+            _ => Ok(self.rows),
         }
     }
 }

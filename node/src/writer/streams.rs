@@ -69,7 +69,8 @@ impl Writer {
 }
 
 /// Keys in one message of what is kept.
-const PAGE_KEYS: usize = 4096;
+/// Far below the message limit also with the longest keys.
+const PAGE_KEYS: usize = 1024;
 const START: (Sequence, usize) = (Sequence(0), 0);
 
 /// What is kept up to a sequence, page by page. What is published meanwhile may be missing from the pages: the floors

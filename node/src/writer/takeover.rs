@@ -48,9 +48,12 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let seen =
         if parts.others_are_dead { loaded.lease } else { wait_for_silence(parts, loaded.lease).await? };
     let storage = Arc::clone(&parts.storage);
-    let marker = parts.pools.io(move || read_marker(&*storage)).await?;
+    let used = parts
+        .pools
+        .io(move || Ok(read_marker(&*storage)?.max(lost_commits::newest_term(&*storage)?)))
+        .await?;
     let log = LogId {
-        epoch: Epoch(seen.epoch.0.max(marker.0) + 1),
+        epoch: Epoch(seen.epoch.0.max(used.0) + 1),
         incarnation: Incarnation(parts.entropy.next_u64()),
     };
     // As late as can be: what is compared is what is taken over.
@@ -70,8 +73,24 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let storage = Arc::clone(&parts.storage);
     parts.pools.io(move || write_marker(&*storage, log.epoch)).await?;
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
+    check_ours(&loaded.lease, log)?;
     tracing::info!(log = %log, version = %loaded.lease.version, "took over as the writer");
     Ok(Taken { log, loaded })
+}
+
+fn check_ours(lease: &Lease, log: LogId) -> Result<()> {
+    if (lease.epoch, lease.incarnation) == (log.epoch, log.incarnation) {
+        return Ok(());
+    }
+    Err(Failure::not_writer(format!(
+        "epoch {} has taken the lease over before log {log} could begin",
+        lease.epoch
+    )))
+}
+
+/// After the new log was begun: whoever took over meanwhile may have come and gone before there was a log to fence.
+pub async fn confirm(parts: &WriterParts, log: LogId) -> Result<()> {
+    check_ours(&parts.catalog.lease().await?, log)
 }
 
 async fn wait_for_silence(parts: &WriterParts, mut seen: Lease) -> Result<Lease> {
