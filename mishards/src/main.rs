@@ -5,6 +5,7 @@ mod client_server;
 mod config;
 mod demo;
 mod discovery;
+mod election;
 mod local_node;
 mod node_server;
 mod ops;
@@ -12,6 +13,7 @@ mod parts;
 mod peers;
 mod roles;
 mod shutdown;
+mod state_file;
 mod system;
 mod telemetry;
 

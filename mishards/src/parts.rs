@@ -2,12 +2,13 @@
 
 use crate::config::{Config, without_password};
 use crate::local_node::LocalNode;
+use crate::state_file;
 use crate::system::{SystemClock, SystemEntropy};
 use mishards_catalog::{Catalog, Heartbeats, MySql, MySqlOptions, Sqlite};
 use mishards_discovery::{Discovery, Member, StaticList};
-use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Pools, WriterParts};
+use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Others, Pools, WriterParts};
 use mishards_router::{
-    CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Topology,
+    CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Sources, Topology,
 };
 use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
@@ -64,13 +65,13 @@ impl Base {
         TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address} ({key}): {e}"))
     }
 
-    /// Opens the shared directory; also says whether it is on this host's own file system.
-    fn storage(&self) -> Result<(Arc<dyn Storage>, bool), String> {
+    /// Opens the shared directory.
+    fn storage(&self) -> Result<Arc<dyn Storage>, String> {
         let shared = LocalDir::open(self.shared_dir()).map_err(text)?;
         let is_local = shared.is_local();
         let cache_dir = self.config.text("node.cache_dir");
         if cache_dir.is_empty() && is_local {
-            return Ok((Arc::new(shared), true));
+            return Ok(Arc::new(shared));
         }
         if cache_dir.is_empty() {
             return Err(format!(
@@ -88,12 +89,17 @@ impl Base {
             bytes => Some(bytes),
         };
         let copies = LocalCopies::open(shared, local, limit).map_err(text)?;
-        Ok((Arc::new(copies), is_local))
+        Ok(Arc::new(copies))
     }
 
     /// Locks the shared directory against a second writer on this host.
-    pub fn lock(&self) -> Result<DirLock, String> {
-        DirLock::acquire(self.shared_dir()).map_err(text)
+    pub fn lock(&self) -> Result<Arc<DirLock>, String> {
+        DirLock::acquire(self.shared_dir()).map(Arc::new).map_err(text)
+    }
+
+    /// Whether no other host sees the shared directory, so that a lock on it says who lives.
+    pub fn is_local(&self) -> Result<bool, String> {
+        LocalDir::open(self.shared_dir()).map(|dir| dir.is_local()).map_err(text)
     }
 
     /// The metadata database, opened once.
@@ -177,8 +183,7 @@ impl Base {
 
     /// A node that reads, and what it takes to make it the writer.
     pub fn node(&self) -> Result<(Node, WriterParts), String> {
-        let ((shared, others_are_dead), options, ingest) =
-            (self.storage()?, self.node_options()?, self.ingest_options()?);
+        let (shared, options, ingest) = (self.storage()?, self.node_options()?, self.ingest_options()?);
         let pools = Pools::start(options.search_threads, ingest.background_threads).map_err(text)?;
         let metrics = mishards_node::Metrics::register(&self.registry).map_err(text)?;
         let node = Node::new(NodeParts {
@@ -197,7 +202,7 @@ impl Base {
             metrics,
             node: options,
             ingest,
-            others_are_dead,
+            others: Others::Unknown,
         };
         Ok((node, parts))
     }
@@ -209,10 +214,15 @@ impl Base {
         connect: Arc<Connect>,
         catalog: Option<Arc<dyn Catalog>>,
     ) -> Result<Arc<Router>, String> {
-        let topology = Topology::new(self.config.text("cluster.id").to_owned());
+        let topology = Topology::new(self.config.text("cluster.id").to_owned(), Arc::clone(&self.clock));
         let view = CatalogView::new();
-        tokio::spawn(Arc::clone(&topology).run(discovery, connect));
-        tokio::spawn(Arc::clone(&view).run(Arc::clone(&topology), catalog));
+        let state_dir = self.config.text("server.state_dir");
+        let members = state_file::open(state_dir, "members.json")?;
+        tokio::spawn(Arc::clone(&topology).run(discovery, connect, members));
+        let file = state_file::open(state_dir, "catalog.json")?;
+        let sources =
+            Sources { cluster_id: self.config.text("cluster.id").to_owned(), database: catalog, file };
+        tokio::spawn(Arc::clone(&view).run(Arc::clone(&topology), sources));
         Ok(Router::new(RouterParts {
             options: RouterOptions { version: self.config.text("protocol.version").to_owned() },
             topology,

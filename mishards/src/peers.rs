@@ -13,14 +13,16 @@ type Clients = BTreeMap<String, (String, Arc<GrpcNode>)>;
 
 /// See the file's head.
 pub struct Peers {
+    /// This node's name: it does not follow itself.
+    own: String,
     /// Address and client of each.
     clients: Mutex<Clients>,
 }
 
 impl Peers {
     /// Follows discovery until the runtime ends.
-    pub fn follow(discovery: &Arc<dyn Discovery>) -> Arc<Peers> {
-        let peers = Arc::new(Peers { clients: Mutex::default() });
+    pub fn follow(discovery: &Arc<dyn Discovery>, own: &str) -> Arc<Peers> {
+        let peers = Arc::new(Peers { own: own.to_owned(), clients: Mutex::default() });
         let (following, mut events) = (Arc::clone(&peers), discovery.watch());
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
@@ -49,7 +51,8 @@ impl Peers {
 
     fn all(&self) -> Vec<Arc<GrpcNode>> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.values().map(|(_, client)| Arc::clone(client)).collect()
+        let others = clients.iter().filter(|(name, _)| **name != self.own);
+        others.map(|(_, (_, client))| Arc::clone(client)).collect()
     }
 }
 

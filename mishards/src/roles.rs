@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::parts::{Base, connect_grpc, connect_local};
 use crate::peers::Peers;
-use crate::{client_server, discovery, node_server, ops, shutdown};
+use crate::{client_server, discovery, election, node_server, ops, shutdown};
 use mishards_discovery::{Announced, Discovery};
-use mishards_node::Writer;
+use mishards_node::{Others, Writer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 /// Everything in one process.
 pub async fn standalone(config: Config) -> Result<(), String> {
     let base = Base::new(config);
-    let _lock = base.lock()?;
+    let lock = base.lock()?;
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
-    let (node, parts) = base.node()?;
+    let (node, mut parts) = base.node()?;
+    if base.is_local()? {
+        parts.others = Others::Lock(lock);
+    }
     let name = base.config.text("node.name").to_owned();
     let (discovery, connect) = connect_local(&name, node.clone());
     let router = base.router(discovery, connect, None)?;
@@ -52,25 +55,39 @@ pub async fn router(config: Config) -> Result<(), String> {
     until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
 }
 
-/// The writable node of a cluster.
+/// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
 pub async fn writable_node(config: Config) -> Result<(), String> {
     let base = Base::new(config);
-    let _lock = base.lock()?;
     let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, parts) = base.node()?;
     let discovery = base.discovery()?;
-    let serving = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (is_serving, draining) = (Arc::clone(&serving), stop.clone());
-    let ready =
-        Arc::new(move || is_serving.load(std::sync::atomic::Ordering::Relaxed) && !draining.is_cancelled());
+    node.stand_by();
+    let draining = stop.clone();
+    let ready = Arc::new(move || !draining.is_cancelled());
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
-    let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
-    serving.store(true, std::sync::atomic::Ordering::Relaxed);
-    tracing::info!(address = base.config.text("server.listen"), "serving as the writable node");
+    let own = base.config.text("node.name");
+    let follow = tokio::spawn(node.follow(Peers::follow(&discovery, own)));
     let announced = announce(&base, discovery)?;
-    let serve = leave_first(announced, stop.clone(), node_server::serve(api, node, stop.clone()));
-    let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
+    let patience = base.config.seconds("server.drain_seconds")?;
+    let serve = tokio::spawn(leave_first(
+        announced,
+        stop.clone(),
+        node_server::serve(api, node.clone(), stop.clone()),
+    ));
+    let served = async { serve.await.map_err(|e| e.to_string())? };
+    tracing::info!(address = base.config.text("server.listen"), "standing by to be the writable node");
+    let elected = async {
+        let writer = election::become_writer(&node, &parts, &base).await;
+        follow.abort();
+        writer
+    };
+    let writer = tokio::select! {
+        writer = elected => writer?,
+        () = stop.cancelled() => return until_done(served, None, &stop, patience).await,
+    };
+    tracing::info!(address = base.config.text("server.listen"), "serving as the writable node");
+    let served = until_done(served, Some(&writer), &stop, patience).await;
     writer.drain().await;
     served
 }
@@ -82,7 +99,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let stop = shutdown::on_signal()?;
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
-    tokio::spawn(node.follow(Peers::follow(&discovery)));
+    tokio::spawn(node.follow(Peers::follow(&discovery, base.config.text("node.name"))));
     let draining = stop.clone();
     let ready = Arc::new(move || !draining.is_cancelled());
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));

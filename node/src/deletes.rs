@@ -36,6 +36,8 @@ struct State {
     entries: usize,
     /// Of those, how many delta files hold too.
     published: usize,
+    /// They come from this node's own log.
+    own: bool,
 }
 
 /// See the file's head.
@@ -55,9 +57,9 @@ impl Deletes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything: a log is replayed anew.
+    /// Forgets everything: from here on this node's own log says what is deleted.
     pub fn reset(&self, epoch: Epoch) {
-        *self.lock() = State { epoch, ..State::default() };
+        *self.lock() = State { epoch, own: true, ..State::default() };
         self.applied.send_replace(Sequence(0));
     }
 
@@ -66,11 +68,21 @@ impl Deletes {
         self.lock().epoch = epoch;
     }
 
+    /// Whether this node's own log says what is deleted, and no other node's stream.
+    pub fn is_own(&self) -> bool {
+        self.lock().own
+    }
+
     /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
     pub fn replace_with(&self, other: Deletes) {
         let new = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let applied = new.applied;
-        *self.lock() = new;
+        let mut state = self.lock();
+        if state.own {
+            return;
+        }
+        *state = new;
+        drop(state);
         self.applied.send_replace(applied);
     }
 

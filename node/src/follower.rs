@@ -21,15 +21,17 @@ pub trait DeleteSource: Send + Sync + 'static {
     ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status>;
 }
 
-/// Follows until the task is dropped; connects again whenever the stream ends.
+/// Follows until the task is dropped, or this node has become the writer; connects again whenever the stream ends.
 pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>) {
-    loop {
+    while !deletes.is_own() {
         match source.watch_deletes().await {
             Ok(mut stream) => {
                 // Without all that is kept, what comes after it would have a gap before it.
                 if let Some(whole) = receive_kept(&mut stream).await {
                     deletes.replace_with(whole);
-                    while let Some(Ok(update)) = stream.next().await {
+                    while let Some(Ok(update)) = stream.next().await
+                        && !deletes.is_own()
+                    {
                         apply(&deletes, update);
                     }
                 }

@@ -17,6 +17,7 @@ pub struct Metrics {
     pub files_removed_total: IntCounter,
     pub open_segments: IntGauge,
     pub quarantined_segments: IntGauge,
+    pub is_writer: IntGauge,
     pub orphan_files: IntGauge,
     pub orphan_bytes: IntGauge,
 }
@@ -60,6 +61,7 @@ impl Metrics {
                 "Files unlinked after their window",
             )?,
             open_segments: gauge("mishards_node_open_segments", "Segments held open")?,
+            is_writer: gauge("mishards_node_is_writer", "1 while this node is the writable node")?,
             quarantined_segments: gauge(
                 "mishards_node_quarantined_segments",
                 "Segments found damaged, named in the log, and not served",

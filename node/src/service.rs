@@ -44,6 +44,7 @@ struct Inner {
     deletes: Arc<Deletes>,
     cache: Arc<SegmentCache>,
     writer: ArcSwapOption<Writer>,
+    stands_by: AtomicBool,
 }
 
 impl Node {
@@ -65,8 +66,14 @@ impl Node {
                 deletes,
                 cache,
                 writer: ArcSwapOption::empty(),
+                stands_by: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Says of itself that it waits to be the writer.
+    pub fn stand_by(&self) {
+        self.inner.stands_by.store(true, Ordering::Relaxed);
     }
 
     /// Takes over as the writer and serves writes from then on.
@@ -74,6 +81,8 @@ impl Node {
         let writer =
             Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await?;
         self.inner.writer.store(Some(Arc::clone(&writer)));
+        self.inner.stands_by.store(false, Ordering::Relaxed);
+        self.inner.metrics.is_writer.set(1);
         Ok(writer)
     }
 
@@ -107,6 +116,7 @@ impl Node {
             api_max: API_VERSION,
             epoch: writer.map_or(0, |w| w.log_id().epoch.0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            standby: self.inner.stands_by.load(Ordering::Relaxed),
         }
     }
 

@@ -165,21 +165,25 @@ class Cluster(Deployment):
     """One writable and two read-only nodes and a router, with static discovery and a shared directory."""
 
     ROLES = {"writer": "writable", "ro1": "readonly", "ro2": "readonly"}
+    ROUTERS = ("router",)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = [*self.ROLES, "router"]
+        names = [*self.ROLES, *self.ROUTERS]
         ports = free_ports(2 * len(names))
         self.ports = dict(zip(names, ports[: len(names)]))
         self.ops_ports = dict(zip(names, ports[len(names) :]))
         (folder / "shared").mkdir()
-        super().__init__([self.process(name) for name in names], self.ports["router"])
+        super().__init__([self.process(name) for name in names], self.ports[self.ROUTERS[0]])
 
     def process(self, name: str) -> Process:
         config = self.folder / f"{name}.toml"
         config.write_text(toml(self.settings(name)))
-        role = ["node", "--role", self.ROLES[name]] if name in self.ROLES else [name]
-        return Process(name, [*role, "--config", str(config)], self.folder / f"{name}.log", self.ops_ports[name])
+        command = [*self.command(name), "--config", str(config)]
+        return Process(name, command, self.folder / f"{name}.log", self.ops_ports[name])
+
+    def command(self, name: str) -> list[str]:
+        return ["node", "--role", self.ROLES[name]] if name in self.ROLES else ["router"]
 
     def settings(self, name: str) -> dict[str, dict]:
         settings = {
@@ -201,6 +205,50 @@ class Cluster(Deployment):
         if name in self.ROLES:
             settings["node"] = {"name": name, "cache_dir": str(self.folder / f"{name}-cache")}
         return settings
+
+
+class MysqlCluster(Cluster):
+    """Two nodes that may write, two that only read and two routers; catalog and discovery are in MariaDB."""
+
+    ROLES = {"w1": "writable", "w2": "writable", "ro1": "readonly", "ro2": "readonly"}
+    ROUTERS = ("router1", "router2")
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.database = database
+        super().__init__(folder)
+        self.uris = [f"http://127.0.0.1:{self.ports[name]}" for name in self.ROUTERS]
+
+    def command(self, name: str) -> list[str]:
+        return super().command(name) if name in self.ROLES else ["router"]
+
+    def settings(self, name: str) -> dict[str, dict]:
+        settings = super().settings(name)
+        settings["cluster"]["catalog"] = self.database
+        settings["discovery"] = {"plugin": "catalog", "ttl_seconds": 3}
+        settings["lease"] = {"ttl_seconds": 2}
+        if name in self.ROUTERS:
+            settings["server"]["state_dir"] = str(self.folder / f"{name}-state")
+        return settings
+
+    def writer(self) -> str:
+        """The node that writes now; an assertion fails when none does within a while."""
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline:
+            for name, role in self.ROLES.items():
+                if role == "writable" and self.writes(name):
+                    return name
+            time.sleep(0.05)
+        raise AssertionError("no node writes")
+
+    def writes(self, name: str) -> bool:
+        process = self.processes[name]
+        if process.running is None or process.running.poll() is not None:
+            return False
+        try:
+            metrics = process.ops("/metrics")
+        except OSError:
+            return False
+        return "mishards_node_is_writer 1" in metrics.splitlines()
 
 
 def toml(sections: dict[str, dict]) -> str:

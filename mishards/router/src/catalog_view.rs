@@ -1,26 +1,38 @@
-//! The router's copy of the catalog: pushed by the writable node, read from the database when nobody pushes.
+//! The router's copy of the catalog: pushed by the writable node, read from the database when nobody pushes, and kept in
+//! a file of this host for a start when both are away.
 
 use crate::topology::Topology;
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
 use mishards_catalog::{Catalog, Snapshot};
 use mishards_types::{Error, Version};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
 const RETRY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the database is asked while nobody pushes.
+const POLL: Duration = Duration::from_secs(1);
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// See the file's head.
 pub struct CatalogView {
     snapshot: ArcSwapOption<Snapshot>,
     changed: watch::Sender<u64>,
+    /// The writable node pushes.
+    followed: AtomicBool,
 }
 
 impl CatalogView {
     pub fn new() -> Arc<CatalogView> {
-        Arc::new(CatalogView { snapshot: ArcSwapOption::empty(), changed: watch::Sender::new(0) })
+        Arc::new(CatalogView {
+            snapshot: ArcSwapOption::empty(),
+            changed: watch::Sender::new(0),
+            followed: AtomicBool::new(false),
+        })
     }
 
     /// The newest snapshot, or an error that clients retry.
@@ -70,25 +82,139 @@ impl CatalogView {
         }
     }
 
-    /// Follows the writable node until dropped; between streams, polls the database.
-    pub async fn run(self: Arc<CatalogView>, topology: Arc<Topology>, catalog: Option<Arc<dyn Catalog>>) {
-        loop {
-            if let Some(catalog) = &catalog
-                && let Ok(Some(loaded)) = catalog.load().await
-            {
-                self.offer(loaded.snapshot);
+    /// Keeps the copy up to date until dropped.
+    pub async fn run(self: Arc<CatalogView>, topology: Arc<Topology>, sources: Sources) {
+        if let Some(file) = &sources.file {
+            self.read_file(file, &sources.cluster_id, &topology).await;
+        }
+        let poll = async {
+            match &sources.database {
+                Some(database) => self.poll(&**database, &sources.cluster_id).await,
+                None => std::future::pending().await,
             }
+        };
+        let keep = async {
+            match &sources.file {
+                Some(file) => self.keep(file, &sources.cluster_id).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(self.follow(&topology), poll, keep);
+    }
+
+    async fn follow(&self, topology: &Topology) {
+        loop {
             if let Ok(writer) = topology.writer()
                 && let Ok(mut updates) = writer.client.watch_catalog().await
             {
+                self.followed.store(true, Ordering::Relaxed);
                 while let Some(Ok(update)) = updates.next().await {
                     match serde_json::from_slice::<Snapshot>(&update.snapshot) {
                         Ok(snapshot) => self.offer(snapshot),
                         Err(e) => tracing::error!(error = %e, "a pushed catalog cannot be read"),
                     }
                 }
+                self.followed.store(false, Ordering::Relaxed);
             }
             tokio::time::sleep(RETRY).await;
         }
     }
+
+    /// Asks the database while nobody pushes: the lease first, and everything only when there is something newer.
+    async fn poll(&self, database: &dyn Catalog, cluster_id: &str) {
+        loop {
+            if !self.followed.load(Ordering::Relaxed) {
+                match self.read_database(database, cluster_id).await {
+                    Ok(()) => {}
+                    Err(e) => tracing::warn!(error = %e, "the catalog cannot be read from the database"),
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn read_database(
+        &self,
+        database: &dyn Catalog,
+        cluster_id: &str,
+    ) -> Result<(), mishards_catalog::Error> {
+        let is_newer = |epoch, commit| {
+            self.snapshot
+                .load()
+                .as_ref()
+                .is_none_or(|ours| (epoch, commit) > (ours.epoch, ours.version.commit_seq))
+        };
+        if self.is_ready() {
+            let lease = database.lease().await?;
+            if !is_newer(lease.epoch, lease.version.commit_seq) {
+                return Ok(());
+            }
+        }
+        if let Some(loaded) = database.load().await? {
+            if loaded.cluster_id != cluster_id {
+                tracing::error!(theirs = %loaded.cluster_id, ours = cluster_id, "the database belongs to another cluster: correct cluster.id or cluster.catalog");
+                return Ok(());
+            }
+            self.offer(loaded.snapshot);
+        }
+        Ok(())
+    }
+
+    async fn read_file(&self, file: &Arc<dyn StateFile>, cluster_id: &str, topology: &Topology) {
+        let reading = Arc::clone(file);
+        let read = tokio::task::spawn_blocking(move || reading.read()).await.ok().flatten();
+        let Some(bytes) = read else { return };
+        match serde_json::from_slice::<Kept>(&bytes) {
+            Ok(kept) if kept.cluster_id != cluster_id => {
+                tracing::warn!(theirs = %kept.cluster_id, "the kept catalog is another cluster's, it is left out");
+            }
+            Ok(kept) => {
+                tracing::info!(version = %kept.snapshot.version, "beginning with the catalog as it was last seen");
+                topology.was_whole();
+                self.offer(kept.snapshot);
+            }
+            Err(e) => tracing::warn!(error = %e, "the kept catalog cannot be read, it is left out"),
+        }
+    }
+
+    /// Writes what is new, at most once in a while.
+    async fn keep(&self, file: &Arc<dyn StateFile>, cluster_id: &str) {
+        let mut changed = self.changed.subscribe();
+        while changed.changed().await.is_ok() {
+            tokio::time::sleep(KEEP_EVERY).await;
+            changed.mark_unchanged();
+            let Ok(snapshot) = self.get() else { continue };
+            let (writing, cluster_id) = (Arc::clone(file), cluster_id.to_owned());
+            let write = move || {
+                let kept = Kept { cluster_id, snapshot: (*snapshot).clone() };
+                serde_json::to_vec(&kept).map_err(|e| e.to_string()).and_then(|bytes| writing.write(&bytes))
+            };
+            match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::warn!(error = %e, "the catalog could not be kept on disk"),
+                Err(e) => tracing::warn!(error = %e, "the catalog could not be kept on disk"),
+            }
+        }
+    }
+}
+
+/// Where a router reads the catalog, besides being told by the writable node.
+pub struct Sources {
+    pub cluster_id: String,
+    pub database: Option<Arc<dyn Catalog>>,
+    pub file: Option<Arc<dyn StateFile>>,
+}
+
+/// A file of this host that outlives the process. Calls block.
+pub trait StateFile: Send + Sync + 'static {
+    /// What was written last; `None` when there is nothing, or it is damaged.
+    fn read(&self) -> Option<Vec<u8>>;
+    /// All of it or nothing.
+    fn write(&self, bytes: &[u8]) -> Result<(), String>;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    cluster_id: String,
+    snapshot: Snapshot,
 }

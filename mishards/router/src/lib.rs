@@ -15,7 +15,7 @@ mod service;
 mod topology;
 mod wire;
 
-pub use catalog_view::CatalogView;
+pub use catalog_view::{CatalogView, Sources, StateFile};
 pub use error::{Failure, Kind};
 pub use grpc::{MilvusAdapter, refuse_unknown_rpc};
 pub use metrics::Metrics;

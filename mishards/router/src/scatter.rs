@@ -21,9 +21,6 @@ pub type Call<T> = dyn Fn(Arc<dyn NodeClient>, Scope) -> BoxFuture<'static, Resu
 
 /// Rounds of "not caught up" by the writer before giving up: it is the last candidate for growing rows.
 const WRITER_ROUNDS: usize = 25;
-/// How long a read waits for a writable node to appear.
-const TAKEOVER_ROUNDS: usize = 100;
-const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const WRITER_PAUSE: Duration = Duration::from_millis(20);
 
 /// One thing to be answered for.
@@ -66,7 +63,8 @@ impl Scatter<'_> {
         let mut running = FuturesUnordered::new();
         loop {
             if !plan.growing_optional && waiting.iter().any(|task| task.segment.is_none()) {
-                self.await_writer().await;
+                // One that restarts or is taken over from is back soon: better late than refused.
+                let _ = self.topology.wait_for_writer().await;
             }
             for (node, tasks) in self.assign(plan, std::mem::take(&mut waiting))? {
                 let scope = scope_for(plan, &tasks)?;
@@ -88,16 +86,6 @@ impl Scatter<'_> {
                     waiting = tasks;
                 }
             }
-        }
-    }
-
-    /// A writer that restarts or is taken over from is back soon: better late than refused.
-    async fn await_writer(&self) {
-        for _ in 0..TAKEOVER_ROUNDS {
-            if self.topology.writer().is_ok() {
-                return;
-            }
-            tokio::time::sleep(TAKEOVER_PAUSE).await;
         }
     }
 
@@ -141,8 +129,8 @@ impl Scatter<'_> {
                 None => writer
                     .ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
                 Some(segment) => {
-                    let order = nodes.placement.candidates(segment.id).into_iter().chain(writer);
-                    let next = order.into_iter().find(|name| !task.tried.iter().any(|t| t == name));
+                    let mut order = nodes.candidates(segment.id);
+                    let next = order.find(|name| !task.tried.iter().any(|t| t == name));
                     next.ok_or_else(|| {
                         let what = format!("segment {} could not be read on any node", segment.id);
                         match &task.last {

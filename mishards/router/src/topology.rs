@@ -1,17 +1,23 @@
 //! Who is there and how to call them: members from discovery, each probed before it is used.
 
+use crate::catalog_view::StateFile;
 use crate::node_client::NodeClient;
 use crate::placement::Placement;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use mishards_discovery::{Discovery, Event, Member};
-use mishards_types::Error;
-use std::collections::BTreeMap;
+use mishards_types::{Clock, Error, SegmentId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How long a member that discovery no longer names is still called, as long as it answers.
+const UNLISTED_GRACE: Duration = Duration::from_secs(30);
+/// How long a request waits for a writable node: the lease of one that has died, and the time to take over.
+const TAKEOVER_ROUNDS: usize = 240;
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node API versions that this router speaks.
 const API: std::ops::RangeInclusive<u32> = 1..=1;
@@ -24,6 +30,8 @@ pub type Connect = dyn Fn(&Member) -> Option<Arc<dyn NodeClient>> + Send + Sync;
 pub struct Node {
     pub name: String,
     pub writable: bool,
+    /// Waits to be the writable node: no segments are placed on it.
+    pub standby: bool,
     pub epoch: u64,
     pub client: Arc<dyn NodeClient>,
 }
@@ -46,13 +54,31 @@ impl Nodes {
     pub fn writer(&self) -> Option<&Node> {
         self.by_name.values().filter(|n| n.writable).max_by_key(|n| n.epoch)
     }
+
+    /// All nodes in the order in which they are asked for a segment: those that it is placed on, then whoever stands by,
+    /// the writable node last.
+    pub fn candidates(&self, segment: SegmentId) -> impl Iterator<Item = &str> {
+        let standby = self.by_name.values().filter(|n| n.standby).map(|n| n.name.as_str());
+        let writer = self.writer().map(|w| w.name.as_str());
+        self.placement.candidates(segment).into_iter().chain(standby).chain(writer)
+    }
+}
+
+/// A member that discovery names.
+struct Peer {
+    address: String,
+    client: Arc<dyn NodeClient>,
+    /// Since when discovery does not name it any more. It stays for a while as long as it answers: a list that is empty
+    /// for a moment must not take the cluster away.
+    unlisted: Option<Duration>,
 }
 
 /// See the file's head.
 pub struct Topology {
     cluster_id: String,
     nodes: ArcSwap<Nodes>,
-    members: Mutex<BTreeMap<String, Arc<dyn NodeClient>>>,
+    members: Mutex<BTreeMap<String, Peer>>,
+    clock: Arc<dyn Clock>,
     /// A writable node has answered since the start.
     writer_seen: AtomicBool,
     /// A probe is due now.
@@ -60,9 +86,10 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn new(cluster_id: String) -> Arc<Topology> {
+    pub fn new(cluster_id: String, clock: Arc<dyn Clock>) -> Arc<Topology> {
         Arc::new(Topology {
             cluster_id,
+            clock,
             nodes: ArcSwap::default(),
             members: Mutex::default(),
             writer_seen: AtomicBool::new(false),
@@ -82,10 +109,26 @@ impl Topology {
         })
     }
 
+    /// The writable node, waiting for one through a takeover.
+    pub async fn wait_for_writer(&self) -> Result<Node, Error> {
+        for _ in 0..TAKEOVER_ROUNDS {
+            if let Ok(writer) = self.writer() {
+                return Ok(writer);
+            }
+            tokio::time::sleep(TAKEOVER_PAUSE).await;
+        }
+        self.writer()
+    }
+
     /// Ready once the whole cluster was there; after that as long as any node answers, for searches do not need the
     /// writer.
     pub fn is_ready(&self) -> bool {
         self.writer_seen.load(Ordering::Relaxed) && !self.nodes.load().by_name.is_empty()
+    }
+
+    /// The cluster was there before this process began: what it left on disk says so.
+    pub fn was_whole(&self) {
+        self.writer_seen.store(true, Ordering::Relaxed);
     }
 
     /// A call failed: look again at once.
@@ -94,13 +137,24 @@ impl Topology {
         self.hurry.notify_one();
     }
 
-    /// Follows discovery and probes members, until dropped.
-    pub async fn run(self: Arc<Topology>, discovery: Arc<dyn Discovery>, connect: Arc<Connect>) {
+    /// Follows discovery and probes members, until dropped. The last members are kept in a file, for a start while
+    /// discovery's source is away.
+    pub async fn run(
+        self: Arc<Topology>,
+        discovery: Arc<dyn Discovery>,
+        connect: Arc<Connect>,
+        file: Option<Arc<dyn StateFile>>,
+    ) {
+        if let Some(kept) = read_members(file.clone()).await {
+            tracing::info!(members = kept.len(), "beginning with the members that were last known");
+            self.apply(Event::Reset(kept), &*connect);
+        }
         let follow = async {
             let mut events = discovery.watch();
             while let Some(event) = events.next().await {
                 self.apply(event, &*connect);
                 self.hurry.notify_one();
+                write_members(file.clone(), self.listed()).await;
             }
             std::future::pending::<()>().await;
         };
@@ -117,28 +171,61 @@ impl Topology {
 
     fn apply(&self, event: Event, connect: &Connect) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.elapsed();
+        let unlist = |peer: &mut Peer| {
+            peer.unlisted.get_or_insert(now);
+        };
         match event {
             Event::Reset(all) => {
-                *members = all.iter().filter_map(|m| connect(m).map(|c| (m.name.clone(), c))).collect();
-            }
-            Event::Add(member) => {
-                if let Some(client) = connect(&member) {
-                    members.insert(member.name, client);
+                let names: BTreeSet<&str> = all.iter().map(|m| m.name.as_str()).collect();
+                members
+                    .iter_mut()
+                    .filter(|(name, _)| !names.contains(name.as_str()))
+                    .for_each(|(_, p)| unlist(p));
+                for member in all {
+                    match members.get_mut(&member.name).filter(|p| p.address == member.address) {
+                        Some(known) => known.unlisted = None,
+                        None => add(&mut members, member, connect),
+                    }
                 }
             }
-            Event::Remove(name) => drop(members.remove(&name)),
+            Event::Add(member) => add(&mut members, member, connect),
+            Event::Remove(name) => members.get_mut(&name).map_or((), unlist),
         }
+    }
+
+    /// What discovery names now.
+    fn listed(&self) -> Vec<Member> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = members.iter().filter(|(_, peer)| peer.unlisted.is_none());
+        listed.map(|(name, peer)| Member { name: name.clone(), address: peer.address.clone() }).collect()
+    }
+
+    /// Forgets who has been unlisted for long, or is and does not answer.
+    fn forget_unlisted(&self, answering: &BTreeSet<String>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.elapsed();
+        members.retain(|key, peer| match peer.unlisted {
+            None => true,
+            Some(since) => answering.contains(key) && now.saturating_sub(since) < UNLISTED_GRACE,
+        });
     }
 
     async fn probe_all(&self) {
         let members: Vec<_> = {
             let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-            members.iter().map(|(name, client)| (name.clone(), Arc::clone(client))).collect()
+            members.iter().map(|(key, peer)| (key.clone(), Arc::clone(&peer.client))).collect()
         };
-        let probes = members.into_iter().map(|(name, client)| self.probe(name, client));
+        let probes = members.into_iter().map(|(key, client)| async move {
+            let node = self.probe(&key, client).await;
+            (key, node)
+        });
         let found = futures_util::future::join_all(probes).await;
+        let answering = found.iter().filter(|(_, node)| node.is_some()).map(|(key, _)| key.clone()).collect();
+        self.forget_unlisted(&answering);
+        // Who a node is, it says itself: discovery may know it by its address only, or by two of them.
         let by_name: BTreeMap<String, Node> =
-            found.into_iter().flatten().map(|n| (n.name.clone(), n)).collect();
+            found.into_iter().filter_map(|(_, node)| node).map(|n| (n.name.clone(), n)).collect();
         let before = self.nodes.load();
         for name in before.by_name.keys().filter(|n| !by_name.contains_key(*n)) {
             tracing::warn!(node = %name, "node does not answer");
@@ -147,7 +234,7 @@ impl Topology {
             tracing::info!(node = %node.name, writable = node.writable, "node answers");
         }
         let readers = |nodes: &BTreeMap<String, Node>| -> Vec<String> {
-            nodes.values().filter(|n| !n.writable).map(|n| n.name.clone()).collect()
+            nodes.values().filter(|n| !n.writable && !n.standby).map(|n| n.name.clone()).collect()
         };
         let names = readers(&by_name);
         let placement = match names == readers(&before.by_name) {
@@ -161,16 +248,47 @@ impl Topology {
         self.nodes.store(Arc::new(nodes));
     }
 
-    async fn probe(&self, name: String, client: Arc<dyn NodeClient>) -> Option<Node> {
+    async fn probe(&self, key: &str, client: Arc<dyn NodeClient>) -> Option<Node> {
         let answer = tokio::time::timeout(PROBE_TIMEOUT, client.describe()).await.ok()?.ok()?;
         if answer.cluster_id != self.cluster_id {
-            tracing::error!(node = %name, theirs = %answer.cluster_id, ours = %self.cluster_id, "node belongs to another cluster");
+            tracing::error!(node = key, theirs = %answer.cluster_id, ours = %self.cluster_id, "node belongs to another cluster");
             return None;
         }
         if answer.api_min > *API.end() || answer.api_max < *API.start() {
-            tracing::error!(node = %name, version = %answer.version, "node speaks no version of the node API that we do");
+            tracing::error!(node = key, version = %answer.version, "node speaks no version of the node API that we do");
             return None;
         }
-        Some(Node { name, writable: answer.writable, epoch: answer.epoch, client })
+        let (writable, standby) = (answer.writable, answer.standby);
+        Some(Node { name: answer.name, writable, standby, epoch: answer.epoch, client })
+    }
+}
+
+async fn read_members(file: Option<Arc<dyn StateFile>>) -> Option<Vec<Member>> {
+    let file = file?;
+    let bytes = tokio::task::spawn_blocking(move || file.read()).await.ok()??;
+    serde_json::from_slice(&bytes)
+        .inspect_err(|e| tracing::warn!(error = %e, "the kept members cannot be read"))
+        .ok()
+}
+
+async fn write_members(file: Option<Arc<dyn StateFile>>, members: Vec<Member>) {
+    let Some(file) = file.filter(|_| !members.is_empty()) else { return };
+    let write =
+        move || serde_json::to_vec(&members).map_err(|e| e.to_string()).and_then(|bytes| file.write(&bytes));
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::warn!(error = %e, "the members could not be kept on disk"),
+        Err(e) => tracing::warn!(error = %e, "the members could not be kept on disk"),
+    }
+}
+
+fn add(members: &mut BTreeMap<String, Peer>, member: Member, connect: &Connect) {
+    match connect(&member) {
+        Some(client) => {
+            let peer = Peer { address: member.address, client, unlisted: None };
+            members.insert(member.name, peer);
+        }
+        // An address that cannot be used: whoever had the name before has it no more.
+        None => drop(members.remove(&member.name)),
     }
 }

@@ -6,6 +6,7 @@ use crate::parts::Base;
 use crate::peers::Peers;
 use crate::{client_server, node_server};
 use mishards_discovery::{Discovery, Member, StaticList};
+use mishards_node::Others;
 use mishards_proto::milvus::milvus_service_client::MilvusServiceClient;
 use mishards_proto::node::*;
 use mishards_router::{Connect, Failure, GrpcNode, NodeClient};
@@ -101,11 +102,13 @@ async fn start_node(
     list: &Arc<dyn Discovery>,
 ) -> Result<(), String> {
     let base = base(dir, name)?;
-    let (node, parts) = base.node()?;
+    let (node, mut parts) = base.node()?;
     if name == "writer" {
+        // The directory is this demo's own.
+        parts.others = Others::Dead;
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
-        tokio::spawn(node.follow(Peers::follow(list)));
+        tokio::spawn(node.follow(Peers::follow(list, name)));
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())

@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use log_thread::LogQueue;
 use mishards_catalog::Catalog;
 use mishards_proto::node::DeletesUpdate;
-use mishards_storage::Storage;
+use mishards_storage::{DirLock, Storage};
 use mishards_types::{Clock, Entropy, LogId, Timestamp};
 use state::State;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -47,8 +47,18 @@ pub struct WriterParts {
     pub metrics: Metrics,
     pub node: NodeOptions,
     pub ingest: IngestOptions,
-    /// A lock on the data directory proves that no other writer lives: take over at once.
-    pub others_are_dead: bool,
+    pub others: Others,
+}
+
+/// What is known of other writers.
+#[derive(Clone)]
+pub enum Others {
+    /// None lives.
+    Dead,
+    /// This lock of a directory that no other host sees was free: the writer that had it is dead.
+    Lock(Arc<DirLock>),
+    /// Only the lease tells.
+    Unknown,
 }
 
 /// The writer of one term. When its term ends it serves nothing more; the process starts anew.

@@ -3,7 +3,7 @@
 use super::gc::LogFiles;
 use super::replay::Replay;
 use super::state::State;
-use super::{WriterParts, lost_commits};
+use super::{Others, WriterParts, lost_commits};
 use crate::deletes::Deletes;
 use crate::{Failure, Result};
 use mishards_catalog::{Lease, Loaded, Takeover};
@@ -45,8 +45,10 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
             loaded.cluster_id, parts.node.cluster_id
         )));
     }
-    let seen =
-        if parts.others_are_dead { loaded.lease } else { wait_for_silence(parts, loaded.lease).await? };
+    let seen = match is_dead(parts, &loaded.lease)? {
+        true => loaded.lease,
+        false => wait_for_silence(parts, loaded.lease).await?,
+    };
     let storage = Arc::clone(&parts.storage);
     let used = parts
         .pools
@@ -69,6 +71,9 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         takeover.next.commit_seq = repair.commit_seq;
         takeover.changes = repair.changes;
     }
+    if let Others::Lock(lock) = &parts.others {
+        lock.note_terms(&[seen.epoch.0, log.epoch.0])?;
+    }
     parts.catalog.take_over(&takeover).await?;
     let storage = Arc::clone(&parts.storage);
     parts.pools.io(move || write_marker(&*storage, log.epoch)).await?;
@@ -76,6 +81,16 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     check_ours(&loaded.lease, log)?;
     tracing::info!(log = %log, version = %loaded.lease.version, "took over as the writer");
     Ok(Taken { log, loaded })
+}
+
+/// Whether the holder of the lease is known to be dead: then nobody has to wait for the lease. The lock proves it only
+/// of a writer that had the lock.
+fn is_dead(parts: &WriterParts, lease: &Lease) -> Result<bool> {
+    Ok(match &parts.others {
+        Others::Dead => true,
+        Others::Lock(lock) => lease.epoch == Epoch(0) || lock.terms()?.contains(&lease.epoch.0),
+        Others::Unknown => false,
+    })
 }
 
 fn check_ours(lease: &Lease, log: LogId) -> Result<()> {
@@ -96,9 +111,6 @@ pub async fn confirm(parts: &WriterParts, log: LogId) -> Result<()> {
 async fn wait_for_silence(parts: &WriterParts, mut seen: Lease) -> Result<Lease> {
     let patience = parts.ingest.lease_ttl + Duration::from_secs(1);
     let mut since = parts.clock.elapsed();
-    if seen.epoch == Epoch(0) {
-        return Ok(seen);
-    }
     while parts.clock.elapsed().saturating_sub(since) < patience {
         tokio::time::sleep(POLL).await;
         let now = parts.catalog.lease().await?;

@@ -8,7 +8,7 @@ pub use calls::*;
 
 use mishards_catalog::Catalog;
 use mishards_node::{
-    IngestOptions, Metrics, Node, NodeOptions, NodeParts, Pools, Result, Writer, WriterParts,
+    IngestOptions, Metrics, Node, NodeOptions, NodeParts, Others, Pools, Result, Writer, WriterParts,
 };
 use mishards_storage::Storage;
 use mishards_types::{Clock, DataType, Entropy, FIRST_FIELD_ID, Field, FieldId, Schema};
@@ -127,7 +127,7 @@ impl World {
             metrics: metrics(),
             node: options,
             ingest: self.ingest.clone(),
-            others_are_dead: true,
+            others: Others::Dead,
         };
         let writer = node.become_writer(parts).await?;
         Ok(Site { node, writer })

@@ -10,7 +10,7 @@ use mishards_types::{Error, Result, Timestamp, Version};
 
 impl Router {
     async fn flush_collections(&self, collection_ids: Vec<i64>) -> Result<NodeFlushed> {
-        let writer = self.topology.writer()?;
+        let writer = self.topology.wait_for_writer().await?;
         let done =
             writer.client.flush(NodeFlush { collection_ids, wait: true }).await.map_err(Error::from)?;
         let v = done.version.unwrap_or_default();

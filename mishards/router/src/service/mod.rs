@@ -88,7 +88,7 @@ impl Router {
     async fn change(&self, command: Command) -> Result<()> {
         let command = serde_json::to_vec(&command)
             .map_err(|e| Error::internal(format!("cannot encode the command: {e}")))?;
-        let writer = self.topology.writer()?;
+        let writer = self.topology.wait_for_writer().await?;
         let done = writer.client.change(ChangeRequest { command }).await.map_err(Error::from)?;
         let version = done.version.unwrap_or_default();
         let version = Version { commit_seq: version.commit_seq, commit_id: version.commit_id };

@@ -14,7 +14,7 @@ use std::time::Duration;
 const BOUNDED: Duration = Duration::from_secs(5);
 /// Level numbers from here on do not ask for fresh rows.
 const EVENTUALLY: i32 = 3;
-const TRIES: usize = 100;
+const TRIES: usize = 240;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Guarantee timestamps below this are marks of levels, not times.

@@ -144,9 +144,15 @@ impl Router {
 
     /// Sends a write; `None` when the schema has changed since it was checked.
     async fn write(&self, write: WriteRequest) -> Result<Option<WriteResponse>> {
-        let writer = self.topology.writer()?;
+        let writer = self.topology.wait_for_writer().await?;
         match writer.client.write(write).await {
             Ok(done) => Ok(Some(done)),
+            // Surely not stored: its successor is asked.
+            Err(failure) if failure.kind == Kind::NotWriter => {
+                self.topology.suspect(&writer.name);
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                Ok(None)
+            }
             Err(failure) if failure.kind == Kind::SchemaChanged => {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 Ok(None)

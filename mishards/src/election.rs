@@ -1,0 +1,68 @@
+//! Who writes: the writable node stands by until nobody else writes, then takes over.
+//!
+//! On a local file system a lock on the shared directory proves that the writer which had it is dead, and its successor
+//! goes on at once. Where the lock cannot be had (another host's writer, or one of this host that is stopped), the lease
+//! decides: it is taken when nobody has renewed it for its TTL and a second.
+
+use crate::parts::Base;
+use mishards_node::{Kind, Node, Others, Writer, WriterParts};
+use mishards_storage::DirLock;
+use std::sync::Arc;
+use std::time::Duration;
+
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Stands by until this node is the writer. An error is one that waiting does not mend.
+pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Result<Arc<Writer>, String> {
+    let lock_tells = base.is_local()?;
+    let mut lock = if lock_tells { base.lock().ok() } else { None };
+    loop {
+        let others = lock.clone().map_or(Others::Unknown, Others::Lock);
+        let taken = tokio::select! {
+            taken = node.become_writer(WriterParts { others, ..parts.clone() }) => taken,
+            // The last writer has died while its lease was waited for.
+            freed = locked(base), if lock_tells && lock.is_none() => {
+                lock = Some(freed);
+                continue;
+            }
+        };
+        match taken {
+            Ok(writer) => {
+                if lock_tells {
+                    keep_lock(lock, base, &writer);
+                }
+                return Ok(writer);
+            }
+            Err(e) if e.kind == Kind::Unreadable => return Err(e.to_string()),
+            Err(e) => tracing::warn!(error = %e, "this node is not the writer yet, trying again"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn locked(base: &Base) -> Arc<DirLock> {
+    loop {
+        if let Ok(lock) = base.lock() {
+            return lock;
+        }
+        tokio::time::sleep(AGAIN / 4).await;
+    }
+}
+
+/// Keeps the lock as long as this process lives, getting it first where a stopped predecessor still has it.
+fn keep_lock(lock: Option<Arc<DirLock>>, base: &Base, writer: &Writer) {
+    let (dir, term) = (base.shared_dir().to_owned(), writer.log_id().epoch.0);
+    tokio::spawn(async move {
+        let mut lock = lock;
+        while lock.is_none() {
+            tokio::time::sleep(AGAIN / 4).await;
+            lock = DirLock::acquire(&dir).ok().map(Arc::new);
+            if let Some(lock) = &lock
+                && let Err(e) = lock.note_terms(&[term])
+            {
+                tracing::warn!(error = %e, "the lock file could not be written: the next takeover waits for the lease");
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+}
