@@ -1,5 +1,6 @@
 """A read-only node is killed under a steady load of searches: no search fails, and every answer stays complete."""
 
+import signal
 import threading
 import time
 
@@ -137,4 +138,26 @@ def test_without_the_writer_files_are_still_read(own_cluster):
     revive(own_cluster, "writer")
     count = client.query("table", "", output_fields=["count(*)"], consistency_level="Strong")
     assert count[0]["count(*)"] == ROWS + FRESH
+    client.close()
+
+
+@pytest.mark.parametrize("level", ["Bounded", "Strong"])
+def test_a_node_that_hangs_fails_no_search(own_cluster, level):
+    """SIGSTOP: the node takes connections and answers nothing. Searches go to the other one, some by hedging, the rest
+    when the router has noticed."""
+    client = MilvusClient(own_cluster.uri, timeout=CONNECT_WITHIN)
+    vectors = fill(client, "table")
+    if level == "Bounded":
+        time.sleep(BOUND)
+    with Load(own_cluster.uri, "table", level, vectors) as load:
+        load.goes_on("with all nodes")
+        stopped = own_cluster.processes["ro1"].running
+        stopped.send_signal(signal.SIGSTOP)
+        load.goes_on("with ro1 stopped")
+        load.goes_on("with ro1 still stopped")
+        stopped.send_signal(signal.SIGCONT)
+        load.goes_on("with ro1 again")
+    slowest = max(load.slowest)
+    assert slowest < 4, f"a search took {slowest:.2f} s"
+    print(f"{sum(load.answered)} searches, the slowest took {slowest:.2f} s")
     client.close()

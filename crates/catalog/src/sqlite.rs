@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const FORMAT: i64 = 1;
+const WAL_TRIES: u32 = 250;
+const WAL_PAUSE: Duration = Duration::from_millis(20);
 
 /// See [`Catalog`].
 #[derive(Clone)]
@@ -45,7 +47,7 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Sqlite> {
         let connection = Connection::open(path).map_err(fail)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(fail)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+        use_wal(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
         Ok(Sqlite { path: path.to_owned(), connection: Arc::new(Mutex::new(connection)) })
     }
@@ -71,6 +73,22 @@ impl Sqlite {
         tokio::task::spawn_blocking(task)
             .await
             .map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: {e}")))?
+    }
+}
+
+/// SQLite does not wait for others when the mode changes: of several processes that make the file, one does it.
+fn use_wal(connection: &Connection) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(e)
+                if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && tries < WAL_TRIES =>
+            {
+                std::thread::sleep(WAL_PAUSE);
+            }
+            done => return done.map_err(fail),
+        }
     }
 }
 

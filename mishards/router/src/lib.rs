@@ -5,6 +5,7 @@ mod catalog_view;
 mod error;
 mod gather;
 mod grpc;
+mod hedge;
 mod metrics;
 mod node_client;
 mod placement;

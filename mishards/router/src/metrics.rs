@@ -10,6 +10,7 @@ pub struct Metrics {
     /// By operation and Milvus code.
     pub failures_total: IntCounterVec,
     pub subquery_retries_total: IntCounter,
+    pub hedged_subqueries_total: IntCounter,
     pub gather_seconds: Histogram,
 }
 
@@ -28,11 +29,16 @@ impl Metrics {
                 "mishards_router_subquery_retries_total",
                 "Sub-queries tried on a further node",
             )?,
+            hedged_subqueries_total: IntCounter::new(
+                "mishards_router_hedged_subqueries_total",
+                "Sub-queries that were slow and sent to a second node",
+            )?,
             gather_seconds: Histogram::with_opts(gather)?,
         };
         registry.register(Box::new(metrics.request_seconds.clone()))?;
         registry.register(Box::new(metrics.failures_total.clone()))?;
         registry.register(Box::new(metrics.subquery_retries_total.clone()))?;
+        registry.register(Box::new(metrics.hedged_subqueries_total.clone()))?;
         registry.register(Box::new(metrics.gather_seconds.clone()))?;
         Ok(metrics)
     }

@@ -2,6 +2,7 @@
 //! been answered for.
 
 use crate::error::{Failure, Kind};
+use crate::hedge::{Winner, race};
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::plan::ReadPlan;
@@ -67,9 +68,11 @@ impl Scatter<'_> {
                 let _ = self.topology.wait_for_writer().await;
             }
             for (node, tasks) in self.assign(plan, std::mem::take(&mut waiting))? {
-                let scope = scope_for(plan, &tasks)?;
-                let answer = call(Arc::clone(&node.client), scope);
-                running.push(async move { (node, tasks, answer.await) });
+                let spare = self.spare(&node, &tasks);
+                running.push(async move {
+                    let (node, answer) = self.call(node, spare, plan, &tasks, call).await;
+                    (node, tasks, answer)
+                });
             }
             let Some((node, mut tasks, answer)) = running.next().await else { return Ok(parts) };
             match answer {
@@ -86,6 +89,51 @@ impl Scatter<'_> {
                     waiting = tasks;
                 }
             }
+        }
+    }
+
+    /// A second node for a sub-query, should the first be slow. Growing rows have no other.
+    fn spare(&self, node: &Node, tasks: &[Task]) -> Option<Node> {
+        let segment = tasks.iter().map(|t| t.segment.as_ref()).collect::<Option<Vec<_>>>()?;
+        let nodes = self.topology.nodes();
+        let tried = |name: &str| tasks.iter().any(|t| t.tried.iter().any(|t| t == name));
+        let mut candidates = nodes.candidates(segment.first()?.id);
+        let name = candidates.find(|name| *name != node.name && !tried(name))?.to_owned();
+        drop(candidates);
+        nodes.by_name.get(&name).filter(|n| !n.writable).cloned()
+    }
+
+    /// One sub-query, hedged where there is a spare node. Answers who answered, or failed first.
+    async fn call<T: Send + 'static>(
+        &self,
+        node: Node,
+        spare: Option<Node>,
+        plan: &ReadPlan,
+        tasks: &[Task],
+        call: &Call<T>,
+    ) -> (Node, Result<T, Failure>) {
+        let hedging = &self.topology.hedging;
+        hedging.earn();
+        let began = self.topology.now();
+        let (winner, answer) = match &spare {
+            None => (Winner::First, answer_of(&node, plan, tasks, call).await),
+            Some(spare) => {
+                let begin = || {
+                    let may = hedging.spend();
+                    self.metrics.hedged_subqueries_total.inc_by(u64::from(may));
+                    may
+                };
+                let (first, second) =
+                    (answer_of(&node, plan, tasks, call), answer_of(spare, plan, tasks, call));
+                race(first, hedging.patience(), begin, second).await
+            }
+        };
+        if answer.is_ok() {
+            hedging.note(self.topology.now().saturating_sub(began));
+        }
+        match (winner, spare) {
+            (Winner::Second, Some(spare)) => (spare, answer),
+            _ => (node, answer),
         }
     }
 
@@ -150,6 +198,18 @@ impl Scatter<'_> {
             .into_iter()
             .filter_map(|(name, tasks)| nodes.by_name.get(&name).map(|n| (n.clone(), tasks)))
             .collect())
+    }
+}
+
+/// A call that is given up when its node turns out to be gone.
+async fn answer_of<T>(node: &Node, plan: &ReadPlan, tasks: &[Task], call: &Call<T>) -> Result<T, Failure> {
+    let scope = scope_for(plan, tasks)?;
+    tokio::select! {
+        answer = call(Arc::clone(&node.client), scope) => answer,
+        () = node.gone.cancelled() => {
+            let text = format!("node {} does not answer any more", node.name);
+            Err(Failure::new(Kind::Transport, Error::unavailable(text)))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who is there and how to call them: members from discovery, each probed before it is used.
 
 use crate::catalog_view::StateFile;
+use crate::hedge::Hedging;
 use crate::node_client::NodeClient;
 use crate::placement::Placement;
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How long a member that discovery no longer names is still called, as long as it answers.
@@ -34,6 +36,8 @@ pub struct Node {
     pub standby: bool,
     pub epoch: u64,
     pub client: Arc<dyn NodeClient>,
+    /// Is cancelled when the node does not answer any more: what it was asked is asked of others.
+    pub gone: CancellationToken,
 }
 
 /// The nodes that answer now, by name.
@@ -83,6 +87,7 @@ pub struct Topology {
     writer_seen: AtomicBool,
     /// A probe is due now.
     hurry: tokio::sync::Notify,
+    pub hedging: Hedging,
 }
 
 impl Topology {
@@ -94,11 +99,16 @@ impl Topology {
             members: Mutex::default(),
             writer_seen: AtomicBool::new(false),
             hurry: tokio::sync::Notify::new(),
+            hedging: Hedging::default(),
         })
     }
 
     pub fn nodes(&self) -> Arc<Nodes> {
         self.nodes.load_full()
+    }
+
+    pub fn now(&self) -> Duration {
+        self.clock.elapsed()
     }
 
     /// The writable node, or an error that clients retry.
@@ -224,11 +234,17 @@ impl Topology {
         let answering = found.iter().filter(|(_, node)| node.is_some()).map(|(key, _)| key.clone()).collect();
         self.forget_unlisted(&answering);
         // Who a node is, it says itself: discovery may know it by its address only, or by two of them.
-        let by_name: BTreeMap<String, Node> =
+        let mut by_name: BTreeMap<String, Node> =
             found.into_iter().filter_map(|(_, node)| node).map(|n| (n.name.clone(), n)).collect();
         let before = self.nodes.load();
-        for name in before.by_name.keys().filter(|n| !by_name.contains_key(*n)) {
+        for node in by_name.values_mut() {
+            if let Some(known) = before.by_name.get(&node.name) {
+                node.gone = known.gone.clone();
+            }
+        }
+        for (name, node) in before.by_name.iter().filter(|(name, _)| !by_name.contains_key(*name)) {
             tracing::warn!(node = %name, "node does not answer");
+            node.gone.cancel();
         }
         for node in by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {
             tracing::info!(node = %node.name, writable = node.writable, "node answers");
@@ -259,7 +275,8 @@ impl Topology {
             return None;
         }
         let (writable, standby) = (answer.writable, answer.standby);
-        Some(Node { name: answer.name, writable, standby, epoch: answer.epoch, client })
+        let gone = CancellationToken::new();
+        Some(Node { name: answer.name, writable, standby, epoch: answer.epoch, client, gone })
     }
 }
 
