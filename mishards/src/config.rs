@@ -24,6 +24,11 @@ const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("server.ops_listen", "127.0.0.1:9091", "address for /healthz, /readyz and /metrics"),
     (
+        "server.leave_seconds",
+        "0",
+        "how long a router that is asked to stop goes on serving while /readyz says no, so that load balancers see it",
+    ),
+    (
         "server.drain_seconds",
         "10",
         "longest time that running requests get when the process is asked to stop",

@@ -51,8 +51,9 @@ pub async fn router(config: Config) -> Result<(), String> {
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
-    let serve = client_server::serve(clients, router, max, stop.clone());
-    until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+    let closing = after(stop, base.config.seconds("server.leave_seconds")?);
+    let serve = client_server::serve(clients, router, max, closing.clone());
+    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
 }
 
 /// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
@@ -108,6 +109,18 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let serve = node_server::serve(api, node, stop.clone());
     let serve = leave_first(announced, stop.clone(), serve);
     until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+}
+
+/// A token that is cancelled a while after another.
+fn after(stop: CancellationToken, wait: Duration) -> CancellationToken {
+    let later = CancellationToken::new();
+    let cancelled = later.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        tokio::time::sleep(wait).await;
+        cancelled.cancel();
+    });
+    later
 }
 
 /// Tells the others that this node is there.

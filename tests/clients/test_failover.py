@@ -25,6 +25,8 @@ BOUND = 5  # A Bounded answer may be this many seconds old.
 class Load:
     """Threads that search without pause and compare each answer with the exact one."""
 
+    options = {"retry_times": 0}  # pymilvus's own repetitions would hide a failure.
+
     def __init__(self, uri: str, name: str, level: str, vectors: np.ndarray) -> None:
         self.uri, self.name, self.level = uri, name, level
         self.queries = random_vectors(40, DIM, seed=300)
@@ -56,10 +58,10 @@ class Load:
             self.faults.append(fault)
 
     def search(self, client: MilvusClient, number: int) -> None:
-        """One search, without pymilvus's own repetitions, which would hide a failure."""
+        """One search."""
         chosen = self.answered[number] % len(self.queries)
         began = time.monotonic()
-        options = {"limit": LIMIT, "consistency_level": self.level, "retry_times": 0}
+        options = {"limit": LIMIT, "consistency_level": self.level, **self.options}
         answer = client.search(self.name, data=[self.queries[chosen].tolist()], **options)
         self.slowest[number] = max(self.slowest[number], time.monotonic() - began)
         check_hits(answer[0], self.expected[chosen], "L2", LIMIT)
