@@ -20,13 +20,18 @@ impl Announced {
     pub fn start(discovery: Arc<dyn Discovery>, member: Member, ttl: Duration) -> Announced {
         let (leave, mut left) = oneshot::channel();
         let task = tokio::spawn(async move {
-            loop {
-                if let Err(e) = discovery.register(&member).await {
-                    tracing::warn!(member = %member.name, error = %e, "this node could not be announced, trying again");
+            let renew = async {
+                loop {
+                    if let Err(e) = discovery.register(&member).await {
+                        tracing::warn!(member = %member.name, error = %e, "this node could not be announced, trying again");
+                    }
+                    tokio::time::sleep(ttl / 3).await;
                 }
-                if tokio::time::timeout(ttl / 3, &mut left).await.is_ok() {
-                    break;
-                }
+            };
+            // A renewal that hangs does not keep it.
+            tokio::select! {
+                () = renew => {}
+                _ = &mut left => {}
             }
             match tokio::time::timeout(PATIENCE, discovery.deregister(&member.name)).await {
                 Ok(Ok(())) => {}

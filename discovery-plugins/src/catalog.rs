@@ -24,9 +24,18 @@ pub struct FromCatalog {
 #[derive(Default)]
 struct Seen {
     last: HashMap<String, (u64, Instant)>,
+    asked: Option<Instant>,
 }
 
 impl Seen {
+    /// While the database was away nobody could beat: after that, all count as seen for the first time.
+    fn answered(&mut self, ttl: Duration, now: Instant) {
+        let before = self.asked.replace(now);
+        if before.is_some_and(|before| now.duration_since(before) > ttl / 2) {
+            self.last.clear();
+        }
+    }
+
     /// Whether a heartbeat has moved within the TTL. One that is seen for the first time counts as moving: it is
     /// probed before it is used.
     fn is_alive(&mut self, name: &str, beat: u64, ttl: Duration, now: Instant) -> bool {
@@ -55,6 +64,7 @@ impl Discovery for FromCatalog {
                 let beats = heartbeats.heartbeats().await.map_err(|e| Error::new(PLUGIN, e))?;
                 let now = Instant::now();
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.answered(ttl, now);
                 seen.last.retain(|name, _| beats.iter().any(|b| b.name == *name));
                 let alive = beats.into_iter().filter(|b| seen.is_alive(&b.name, b.beat, ttl, now));
                 Ok(alive.map(|b| Member { name: b.name, address: b.address }).collect())

@@ -5,10 +5,11 @@ use crate::{Discovery, Error, Event, Member, Result};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,12 +59,30 @@ impl Dns {
         Ok(Dns { options: Arc::new(options), resolver: Arc::new(resolver) })
     }
 
+    /// The addresses of one kind; `None` where there are none. One kind without an answer is no answer.
+    async fn addresses(&self, kind: RecordType) -> std::result::Result<Option<Vec<IpAddr>>, NetError> {
+        match self.resolver.lookup(self.options.name.as_str(), kind).await {
+            Ok(found) => {
+                Ok(Some(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect()))
+            }
+            Err(e) if e.is_no_records_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn members(&self) -> Result<Vec<Member>> {
         let fail = |e| Error::new(PLUGIN, format!("{}: {e}", self.options.name));
         match self.options.port {
             Some(port) => {
-                let found = self.resolver.lookup_ip(self.options.name.as_str()).await.map_err(fail)?;
-                let members = found.iter().map(|ip| {
+                let (four, six) =
+                    futures_util::join!(self.addresses(RecordType::A), self.addresses(RecordType::AAAA));
+                let found = match (four.map_err(fail)?, six.map_err(fail)?) {
+                    (None, None) => {
+                        return Err(Error::new(PLUGIN, format!("{} has no addresses", self.options.name)));
+                    }
+                    (four, six) => four.into_iter().chain(six).flatten(),
+                };
+                let members = found.map(|ip| {
                     let address = SocketAddr::new(ip, port).to_string();
                     Member { name: address.clone(), address }
                 });
@@ -72,7 +91,8 @@ impl Dns {
             None => {
                 let found = self.resolver.srv_lookup(self.options.name.as_str()).await.map_err(fail)?;
                 let members = found.answers().iter().filter_map(|record| match &record.data {
-                    RData::SRV(srv) => {
+                    // The root as target: there is no such service, RFC 2782.
+                    RData::SRV(srv) if !srv.target.is_root() => {
                         let host = srv.target.to_utf8();
                         let address = format!("{}:{}", host.trim_end_matches('.'), srv.port);
                         Some(Member { name: address.clone(), address })

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -38,6 +38,7 @@ pub struct Etcd {
     options: Arc<EtcdOptions>,
     http: Http,
     leases: Arc<Mutex<HashMap<String, Lease>>>,
+    silence: Duration,
 }
 
 /// What stands behind a member of ours.
@@ -49,11 +50,19 @@ struct Lease {
 
 impl Etcd {
     pub fn new(options: EtcdOptions) -> Result<Etcd> {
+        if options.user.as_ref().is_some_and(|user| !user.contains(':')) {
+            return Err(Error::new(PLUGIN, "discovery.token is not of the form user:password"));
+        }
         let http = Http::new(
             PLUGIN,
             HttpOptions { url: options.url.clone(), secret: None, tls: options.tls.clone() },
         )?;
-        Ok(Etcd { options: Arc::new(options), http, leases: Arc::default() })
+        Ok(Etcd { options: Arc::new(options), http, leases: Arc::default(), silence: SILENCE })
+    }
+
+    /// A watch that is silent for longer is begun anew.
+    pub fn silent_for(self, silence: Duration) -> Etcd {
+        Etcd { silence, ..self }
     }
 
     fn key(&self, name: &str) -> String {
@@ -128,8 +137,13 @@ impl Etcd {
             "key": key, "range_end": range_end, "start_revision": after + 1, "progress_notify": true,
         }});
         let http = self.signed_in().await?;
-        let (status, lines) = http.lines("POST", "/v3/watch", Some(&body), SILENCE).await?;
+        let (status, lines) = http.lines("POST", "/v3/watch", Some(&body), self.silence).await?;
         if status == 200 { Ok(lines) } else { Err(http.refused("POST", "/v3/watch", status, b"")) }
+    }
+
+    async fn is_there(&self, name: &str) -> Result<bool> {
+        let answer = self.call("/v3/kv/range", json!({ "key": self.key(name), "keys_only": true })).await?;
+        Ok(answer["kvs"].as_array().is_some_and(|kvs| !kvs.is_empty()))
     }
 
     /// A lease that lives: the one of before when it can be renewed, else a new one. Says whether it is new.
@@ -166,12 +180,18 @@ enum At {
 #[async_trait]
 impl Discovery for Etcd {
     fn watch(&self) -> BoxStream<'static, Event> {
-        stream::unfold((self.clone(), At::Start), |(etcd, mut at)| async move {
+        let start = (self.clone(), At::Start, None::<BTreeMap<String, String>>);
+        stream::unfold(start, |(etcd, mut at, mut known)| async move {
             loop {
                 match at {
                     At::Start => match etcd.begin().await {
                         Ok((members, lines)) => {
-                            return Some((Event::Reset(members), (etcd, At::Following(lines, Vec::new()))));
+                            at = At::Following(lines, Vec::new());
+                            let all = members.iter().map(|m| (m.name.clone(), m.address.clone())).collect();
+                            if known.as_ref() != Some(&all) {
+                                known = Some(all);
+                                return Some((Event::Reset(members), (etcd, at, known)));
+                            }
                         }
                         Err(e) => {
                             tracing::warn!(error = %e, "members could not be read, the last ones stay");
@@ -180,7 +200,15 @@ impl Discovery for Etcd {
                     },
                     At::Following(lines, mut waiting) if !waiting.is_empty() => {
                         let event = waiting.remove(0);
-                        return Some((event, (etcd, At::Following(lines, waiting))));
+                        let all = known.get_or_insert_default();
+                        match &event {
+                            Event::Add(member) => {
+                                drop(all.insert(member.name.clone(), member.address.clone()))
+                            }
+                            Event::Remove(name) => drop(all.remove(name)),
+                            Event::Reset(_) => {}
+                        }
+                        return Some((event, (etcd, At::Following(lines, waiting), known)));
                     }
                     At::Following(mut lines, _) => {
                         let message = lines.next().await;
@@ -202,7 +230,9 @@ impl Discovery for Etcd {
         let known = self.leases.lock().await.get(&member.name).cloned();
         let (id, is_new) = self.lease(known.as_ref()).await?;
         let lease = Lease { id, address: member.address.clone() };
-        if is_new || known.as_ref() != Some(&lease) {
+        // Somebody may have deleted the key. One that is another process' by now is left alone.
+        let is_written = !is_new && known.as_ref() == Some(&lease) && self.is_there(&member.name).await?;
+        if !is_written {
             let (key, value) = (self.key(&member.name), BASE64_STANDARD.encode(&member.address));
             self.call("/v3/kv/put", json!({ "key": key, "value": value, "lease": lease.id })).await?;
             self.leases.lock().await.insert(member.name.clone(), lease);
@@ -211,11 +241,14 @@ impl Discovery for Etcd {
     }
 
     async fn deregister(&self, name: &str) -> Result<()> {
-        self.call("/v3/kv/deleterange", json!({ "key": self.key(name) })).await?;
-        if let Some(lease) = self.leases.lock().await.remove(name) {
-            self.call("/v3/lease/revoke", json!({ "ID": lease.id })).await?;
+        // The key goes with its lease, unless another process has it by now.
+        let Some(lease) = self.leases.lock().await.remove(name) else { return Ok(()) };
+        let (http, body) = (self.signed_in().await?, json!({ "ID": lease.id }));
+        match http.call("POST", "/v3/lease/revoke", Some(&body), PATIENCE).await? {
+            // Or it has expired.
+            answer if matches!(answer.status, 200 | 404) => Ok(()),
+            answer => Err(self.http.refused("POST", "/v3/lease/revoke", answer.status, &answer.body)),
         }
-        Ok(())
     }
 }
 

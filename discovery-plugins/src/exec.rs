@@ -17,7 +17,7 @@ use serde::Deserialize;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 const PLUGIN: &str = "exec";
 const AGAIN: Duration = Duration::from_secs(1);
@@ -59,21 +59,39 @@ impl Exec {
             .spawn()
             .map_err(|e| Error::new(PLUGIN, format!("cannot start {:?}: {e}", self.program)))?;
         let out = child.stdout.take().ok_or_else(|| Error::new(PLUGIN, "the program has no output"))?;
-        Ok(Running { _child: child, out: BufReader::new(out) })
+        // Waiting for a child closes its input, unless somebody else has it.
+        let input = child.stdin.take();
+        Ok(Running { child, _input: input, out: BufReader::new(out), line: Vec::new() })
     }
 }
 
 struct Running {
-    _child: Child,
+    child: Child,
+    _input: Option<ChildStdin>,
     out: BufReader<ChildStdout>,
+    /// The beginning of the next line.
+    line: Vec<u8>,
 }
 
 impl Running {
     /// The next line; `None` when the program has ended, or does not end its line.
     async fn line(&mut self) -> std::io::Result<Option<String>> {
-        let mut line = String::new();
-        (&mut self.out).take(LINE_BYTES).read_line(&mut line).await?;
-        Ok(line.ends_with('\n').then_some(line))
+        let mut out = (&mut self.out).take(LINE_BYTES);
+        let mut read = std::pin::pin!(out.read_until(b'\n', &mut self.line));
+        tokio::select! {
+            biased;
+            read = &mut read => drop(read?),
+            // Children of it may keep its output open: what it said last is there at once, or does not come.
+            _ = self.child.wait() => match tokio::time::timeout(AGAIN / 10, read).await {
+                Ok(read) => drop(read?),
+                Err(_) => return Ok(None),
+            },
+        }
+        let line = std::mem::take(&mut self.line);
+        if !line.ends_with(b"\n") {
+            return Ok(None);
+        }
+        String::from_utf8(line).map(Some).map_err(std::io::Error::other)
     }
 }
 
@@ -129,7 +147,7 @@ impl Discovery for Exec {
                             program = exec.program,
                             "the program has ended, or does not end a line: starting it again"
                         );
-                        running = None;
+                        (running, began) = (None, false);
                         tokio::time::sleep(AGAIN).await;
                     }
                 }

@@ -42,6 +42,7 @@ pub struct Kubernetes {
     options: Arc<KubernetesOptions>,
     access: Arc<Access>,
     namespace: String,
+    silence: Duration,
 }
 
 /// The members of each slice, by the slice's name.
@@ -57,7 +58,12 @@ impl Kubernetes {
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         // What is wrong with the access is said at once.
         Http::new(PLUGIN, access.http.clone())?;
-        Ok(Kubernetes { options: Arc::new(options), access: Arc::new(access), namespace })
+        Ok(Kubernetes { options: Arc::new(options), access: Arc::new(access), namespace, silence: SILENCE })
+    }
+
+    /// A watch that is silent for longer is begun anew.
+    pub fn silent_for(self, silence: Duration) -> Kubernetes {
+        Kubernetes { silence, ..self }
     }
 
     fn http(&self) -> Result<Http> {
@@ -79,6 +85,7 @@ impl Kubernetes {
             // The list is too old to go on with: begin anew.
             if answer.status == 410 && !next.is_empty() {
                 (slices, next) = (Slices::new(), String::new());
+                tokio::time::sleep(AGAIN / 10).await;
                 continue;
             }
             if answer.status != 200 {
@@ -106,7 +113,7 @@ impl Kubernetes {
             self.path(),
             escape(version)
         );
-        let (status, lines) = http.lines("GET", &path, None, SILENCE).await?;
+        let (status, lines) = http.lines("GET", &path, None, self.silence).await?;
         if status == 200 { Ok(lines) } else { Err(http.refused("GET", &path, status, b"")) }
     }
 
@@ -159,8 +166,7 @@ impl Kubernetes {
     async fn begin(&self) -> Result<Following> {
         let http = self.http()?;
         let (slices, version) = self.list(&http).await?;
-        let lines = self.follow(&http, &version).await?;
-        Ok(Following { slices, version, lines: Some(lines) })
+        Ok(Following { slices, version, lines: None })
     }
 
     /// Takes the next message in; false when all must be listed anew.
@@ -172,6 +178,7 @@ impl Kubernetes {
         // The server ends a watch now and then: it goes on from the last version.
         let Some(Ok(message)) = lines.next().await else {
             following.lines = None;
+            tokio::time::sleep(AGAIN / 10).await;
             return Ok(true);
         };
         let (kind, object) = (message["type"].as_str().unwrap_or_default(), &message["object"]);

@@ -55,15 +55,40 @@ impl StaticList {
 
 type Found = BTreeMap<String, BTreeSet<IpAddr>>;
 
-/// What the host names stand for now; those that cannot be looked up are left out.
-async fn look_up(members: &[Member]) -> Found {
-    let mut found = Found::new();
-    for member in members {
-        if let Ok(addresses) = tokio::net::lookup_host(&member.address).await {
-            found.insert(member.name.clone(), addresses.map(|a| a.ip()).collect());
+/// What host:port stands for.
+async fn look_up(address: String) -> std::io::Result<BTreeSet<IpAddr>> {
+    Ok(tokio::net::lookup_host(address).await?.map(|a| a.ip()).collect())
+}
+
+/// A member each time that its host name stands for something else.
+fn changes<F>(
+    named: Vec<Member>,
+    every: Duration,
+    look_up: impl Fn(String) -> F + Send + 'static,
+) -> BoxStream<'static, Event>
+where
+    F: Future<Output = std::io::Result<BTreeSet<IpAddr>>> + Send + 'static,
+{
+    let start = (named, look_up, Found::new(), VecDeque::new());
+    let changes = stream::unfold(start, move |(named, look_up, mut known, mut waiting)| async move {
+        loop {
+            if let Some(event) = waiting.pop_front() {
+                return Some((event, (named, look_up, known, waiting)));
+            }
+            for member in &named {
+                // What cannot be looked up stays as it is.
+                let Ok(addresses) = look_up(member.address.clone()).await else { continue };
+                let before = known.insert(member.name.clone(), addresses.clone());
+                if before.is_some_and(|before| before != addresses) {
+                    waiting.push_back(Event::Add(member.clone()));
+                }
+            }
+            if waiting.is_empty() {
+                tokio::time::sleep(every).await;
+            }
         }
-    }
-    found
+    });
+    changes.boxed()
 }
 
 #[async_trait]
@@ -77,24 +102,7 @@ impl Discovery for StaticList {
         if named.is_empty() {
             return first.boxed();
         }
-        let changes = stream::unfold((named, Found::new(), VecDeque::new()), move |state| async move {
-            let (named, mut known, mut waiting) = state;
-            loop {
-                if let Some(event) = waiting.pop_front() {
-                    return Some((event, (named, known, waiting)));
-                }
-                for (name, addresses) in look_up(&named).await {
-                    let before = known.insert(name.clone(), addresses.clone());
-                    if before.is_some_and(|before| before != addresses) {
-                        waiting.extend(named.iter().find(|m| m.name == name).cloned().map(Event::Add));
-                    }
-                }
-                if waiting.is_empty() {
-                    tokio::time::sleep(every).await;
-                }
-            }
-        });
-        first.chain(changes).boxed()
+        first.chain(changes(named, every, look_up)).boxed()
     }
 }
 
@@ -111,5 +119,79 @@ mod tests {
             assert!(StaticList::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
         assert!(StaticList::parse(&["n=a:1".to_owned(), "n=b:1".to_owned()]).is_err());
+    }
+
+    /// A name server of a test: what names stand for, by name.
+    type Names = std::sync::Arc<std::sync::Mutex<BTreeMap<String, Vec<u8>>>>;
+
+    fn watch(names: &Names, members: &[&str]) -> BoxStream<'static, Event> {
+        let names = Names::clone(names);
+        let named = members.iter().map(|name| member(name)).collect();
+        changes(named, Duration::from_millis(5), move |address| {
+            let found = names.lock().unwrap().get(&address).cloned();
+            async move {
+                let found = found.ok_or_else(|| std::io::Error::other("no such name"))?;
+                Ok(found.into_iter().map(|last| IpAddr::from([10, 0, 0, last])).collect())
+            }
+        })
+    }
+
+    fn member(name: &str) -> Member {
+        Member { name: name.to_owned(), address: format!("{name}.test:1") }
+    }
+
+    fn set(names: &Names, name: &str, to: &[u8]) {
+        names.lock().unwrap().insert(format!("{name}.test:1"), to.to_vec());
+    }
+
+    async fn is_quiet(events: &mut BoxStream<'static, Event>) {
+        let event = tokio::time::timeout(Duration::from_millis(100), events.next()).await;
+        assert!(event.is_err(), "{event:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_stands_for_another_host_is_connected_to_anew() {
+        let names = Names::default();
+        set(&names, "a", &[1, 2]);
+        set(&names, "b", &[3]);
+        let mut events = watch(&names, &["a", "b"]);
+        is_quiet(&mut events).await;
+        set(&names, "b", &[4]);
+        assert_eq!(events.next().await, Some(Event::Add(member("b"))));
+        is_quiet(&mut events).await;
+        // The order says nothing.
+        set(&names, "a", &[2, 1]);
+        is_quiet(&mut events).await;
+        set(&names, "a", &[5]);
+        set(&names, "b", &[5]);
+        assert_eq!(events.next().await, Some(Event::Add(member("a"))));
+        assert_eq!(events.next().await, Some(Event::Add(member("b"))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_looked_up_stays() {
+        let names = Names::default();
+        let mut events = watch(&names, &["a"]);
+        is_quiet(&mut events).await;
+        set(&names, "a", &[1]);
+        is_quiet(&mut events).await;
+        names.lock().unwrap().clear();
+        is_quiet(&mut events).await;
+        set(&names, "a", &[1]);
+        is_quiet(&mut events).await;
+        names.lock().unwrap().clear();
+        set(&names, "a", &[2]);
+        assert_eq!(events.next().await, Some(Event::Add(member("a"))));
+    }
+
+    #[tokio::test]
+    async fn numbers_end_the_stream_and_names_do_not() {
+        let numbers = StaticList::parse(&["a=127.0.0.1:1".to_owned(), "b=[::1]:2".to_owned()]).unwrap();
+        assert_eq!(numbers.watch().collect::<Vec<_>>().await.len(), 1);
+        let list = StaticList::parse(&["a=localhost:1".to_owned()]).unwrap();
+        let mut events = list.looked_up_every(Duration::from_millis(5)).watch();
+        let localhost = Member { name: "a".to_owned(), address: "localhost:1".to_owned() };
+        assert_eq!(events.next().await, Some(Event::Reset(vec![localhost])));
+        is_quiet(&mut events).await;
     }
 }

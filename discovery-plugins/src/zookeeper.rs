@@ -3,11 +3,14 @@
 use crate::{Discovery, Error, Event, Member, Result};
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use zookeeper_client::{Acls, Client, CreateMode, Error as ZkError, EventType, OneshotWatcher};
+use zookeeper_client::{
+    Acl, Acls, AuthId, Client, CreateMode, Error as ZkError, EventType, OneshotWatcher, Permission,
+    WatchedEvent,
+};
 
 const PLUGIN: &str = "zookeeper";
 const CONNECT: Duration = Duration::from_secs(5);
@@ -70,20 +73,45 @@ impl ZooKeeper {
         let new = connect
             .map_err(late)?
             .map_err(|e| Error::new(PLUGIN, format!("{}: {e}", self.options.servers)))?;
-        let persistent = CreateMode::Persistent.with_acls(Acls::anyone_all());
-        bounded(new.mkdir(&self.options.folder, &persistent)).await.map_err(|e| fail(&e))?;
+        self.make_folder(&new).await?;
         Ok(client.insert(new).clone())
     }
 
-    /// All members, and what tells that they have changed.
-    async fn members(&self) -> Result<(Vec<Member>, OneshotWatcher)> {
+    /// Who may do what with our znodes.
+    fn acls(&self) -> Vec<Acl> {
+        match &self.options.digest {
+            None => Acls::anyone_all().to_vec(),
+            Some(_) => vec![
+                Acl::new(Permission::ALL, AuthId::authed()),
+                Acl::new(Permission::READ, AuthId::anyone()),
+            ],
+        }
+    }
+
+    async fn make_folder(&self, client: &Client) -> Result<()> {
+        let acls = self.acls();
+        let persistent = CreateMode::Persistent.with_acls(Acls::new(&acls));
+        match bounded(client.mkdir(&self.options.folder, &persistent)).await {
+            // It may be there, and we may still read it.
+            Ok(()) | Err(ZkError::NoAuth) => Ok(()),
+            Err(e) => Err(fail(&e)),
+        }
+    }
+
+    /// All members, and what tells that they have changed: one for the folder and one for each member.
+    async fn members(&self) -> Result<(Vec<Member>, Vec<OneshotWatcher>)> {
         let client = self.client().await?;
-        let listed = bounded(client.list_and_watch_children(&self.options.folder)).await;
-        let (names, changed) = listed.map_err(|e| fail(&e))?;
-        let mut members = Vec::new();
+        let mut listed = bounded(client.list_and_watch_children(&self.options.folder)).await;
+        if matches!(listed, Err(ZkError::NoNode)) {
+            self.make_folder(&client).await?;
+            listed = bounded(client.list_and_watch_children(&self.options.folder)).await;
+        }
+        let (names, folder) = listed.map_err(|e| fail(&e))?;
+        let (mut members, mut changed) = (Vec::new(), vec![folder]);
         for name in names {
-            match bounded(client.get_data(&self.path(&name))).await {
-                Ok((data, _)) => {
+            match bounded(client.get_and_watch_data(&self.path(&name))).await {
+                Ok((data, _, watcher)) => {
+                    changed.push(watcher);
                     members.extend(String::from_utf8(data).ok().map(|address| Member { name, address }))
                 }
                 // Gone meanwhile: the watcher knows.
@@ -100,21 +128,26 @@ impl ZooKeeper {
     }
 }
 
+/// The first event of these.
+async fn any(watchers: Vec<OneshotWatcher>) -> Option<WatchedEvent> {
+    let mut waiting: FuturesUnordered<_> = watchers.into_iter().map(OneshotWatcher::changed).collect();
+    waiting.next().await
+}
+
 #[async_trait]
 impl Discovery for ZooKeeper {
     fn watch(&self) -> BoxStream<'static, Event> {
-        let start = (self.clone(), None::<Vec<Member>>, None::<OneshotWatcher>);
+        let start = (self.clone(), None::<Vec<Member>>, Vec::<OneshotWatcher>::new());
         stream::unfold(start, |(zookeeper, mut known, mut changed)| async move {
             loop {
-                if let Some(changed) = changed.take()
-                    && changed.changed().await.event_type == EventType::Session
+                if any(std::mem::take(&mut changed)).await.is_some_and(|e| e.event_type == EventType::Session)
                 {
                     // The session has ended, or its connection is away.
                     tokio::time::sleep(AGAIN / 10).await;
                 }
                 match zookeeper.members().await {
-                    Ok((members, watcher)) => {
-                        changed = Some(watcher);
+                    Ok((members, watchers)) => {
+                        changed = watchers;
                         if known.as_ref() != Some(&members) {
                             known = Some(members.clone());
                             return Some((Event::Reset(members), (zookeeper, known, changed)));
@@ -149,11 +182,14 @@ impl Discovery for ZooKeeper {
             Err(ZkError::NoNode) => {}
             Err(e) => return Err(fail(&e)),
         }
-        let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
-        bounded(client.create(&path, member.address.as_bytes(), &ephemeral))
-            .await
-            .map(drop)
-            .map_err(|e| fail(&e))
+        let acls = self.acls();
+        let ephemeral = CreateMode::Ephemeral.with_acls(Acls::new(&acls));
+        let mut created = bounded(client.create(&path, member.address.as_bytes(), &ephemeral)).await;
+        if matches!(created, Err(ZkError::NoNode)) {
+            self.make_folder(&client).await?;
+            created = bounded(client.create(&path, member.address.as_bytes(), &ephemeral)).await;
+        }
+        created.map(drop).map_err(|e| fail(&e))
     }
 
     async fn deregister(&self, name: &str) -> Result<()> {
