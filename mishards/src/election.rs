@@ -5,8 +5,9 @@
 //! decides: it is taken when nobody has renewed it for its TTL and a second.
 
 use crate::parts::Base;
-use mishards_node::{Kind, Node, Others, Writer, WriterParts};
+use mishards_node::{Node, Others, Writer, WriterParts};
 use mishards_storage::DirLock;
+use mishards_types::Code;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Res
                 }
                 return Ok(writer);
             }
-            Err(e) if e.kind == Kind::Unreadable => return Err(e.to_string()),
+            // Damage, or the wrong cluster: waiting does not mend it.
+            Err(e) if matches!(e.error.code, Code::INTERNAL | Code::INTEGRITY) => return Err(e.to_string()),
             Err(e) => tracing::warn!(error = %e, "this node is not the writer yet, trying again"),
         }
         tokio::time::sleep(AGAIN).await;

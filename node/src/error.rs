@@ -111,6 +111,7 @@ impl From<mishards_catalog::Error> for Failure {
         match e.kind {
             mishards_catalog::Kind::Fenced => Failure::not_writer(e),
             mishards_catalog::Kind::UnknownOutcome => Failure::unknown_outcome(e),
+            mishards_catalog::Kind::Corrupt | mishards_catalog::Kind::NewerFormat => Failure::internal(e),
             _ => Failure::new(Kind::Refused, UserError::unavailable(e)),
         }
     }
