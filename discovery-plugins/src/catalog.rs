@@ -28,11 +28,12 @@ struct Seen {
 }
 
 impl Seen {
-    /// While the database was away nobody could beat: after that, all count as seen for the first time.
+    /// While the database was away nobody could beat: who was alive then has the time to do so now.
     fn answered(&mut self, ttl: Duration, now: Instant) {
-        let before = self.asked.replace(now);
-        if before.is_some_and(|before| now.duration_since(before) > ttl / 2) {
-            self.last.clear();
+        let Some(before) = self.asked.replace(now) else { return };
+        if now.duration_since(before) > ttl / 2 {
+            let alive = self.last.values_mut().filter(|(_, at)| before.duration_since(*at) < ttl);
+            alive.for_each(|(_, at)| *at = now);
         }
     }
 

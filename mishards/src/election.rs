@@ -5,7 +5,7 @@
 //! decides: it is taken when nobody has renewed it for its TTL and a second.
 
 use crate::parts::Base;
-use mishards_node::{Node, Others, Writer, WriterParts};
+use mishards_node::{Node, Others, Writer, WriterParts, silent_lease};
 use mishards_storage::DirLock;
 use mishards_types::Code;
 use std::sync::Arc;
@@ -18,14 +18,21 @@ pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Res
     let lock_tells = base.is_local()?;
     let mut lock = if lock_tells { base.lock().ok() } else { None };
     loop {
-        let others = lock.clone().map_or(Others::Unknown, Others::Lock);
-        let taken = tokio::select! {
-            taken = node.become_writer(WriterParts { others, ..parts.clone() }) => taken,
-            // The last writer has died while its lease was waited for.
-            freed = locked(base), if lock_tells && lock.is_none() => {
-                lock = Some(freed);
-                continue;
-            }
+        let others = match &lock {
+            Some(lock) => Ok(Others::Lock(Arc::clone(lock))),
+            // Only the wait may be given up: a takeover goes to its end.
+            None => tokio::select! {
+                silent = silent_lease(parts) => silent.map(Others::Silent),
+                // The last writer has died while its lease was waited for.
+                freed = locked(base), if lock_tells => {
+                    lock = Some(freed);
+                    continue;
+                }
+            },
+        };
+        let taken = match others {
+            Ok(others) => node.become_writer(WriterParts { others, ..parts.clone() }).await,
+            Err(e) => Err(e),
         };
         match taken {
             Ok(writer) => {

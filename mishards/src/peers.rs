@@ -5,24 +5,30 @@ use futures_util::stream::BoxStream;
 use mishards_discovery::{Discovery, Event, Member};
 use mishards_node::DeleteSource;
 use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
-use mishards_router::GrpcNode;
+use mishards_router::{GrpcNode, NodeClient};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 type Clients = BTreeMap<String, (String, Arc<GrpcNode>)>;
 
-/// See the file's head.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is asked who the writer is.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// See the file's head. Clones share the clients.
+#[derive(Clone)]
 pub struct Peers {
     /// This node's name: it does not follow itself.
     own: String,
     /// Address and client of each.
-    clients: Mutex<Clients>,
+    clients: Arc<Mutex<Clients>>,
 }
 
 impl Peers {
     /// Follows discovery until the runtime ends.
     pub fn follow(discovery: &Arc<dyn Discovery>, own: &str) -> Arc<Peers> {
-        let peers = Arc::new(Peers { own: own.to_owned(), clients: Mutex::default() });
+        let peers = Arc::new(Peers { own: own.to_owned(), clients: Arc::default() });
         let (following, mut events) = (Arc::clone(&peers), discovery.watch());
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
@@ -65,18 +71,34 @@ fn add(clients: &mut Clients, member: Member) {
     }
 }
 
+/// The writable node of the highest term: its client and term.
+async fn writer_of(peers: Vec<Arc<GrpcNode>>) -> Option<(Arc<GrpcNode>, u64)> {
+    let asked = peers.into_iter().map(|peer| async move {
+        let answer = tokio::time::timeout(PATIENCE, peer.describe()).await.ok()?.ok()?;
+        answer.writable.then_some((peer, answer.epoch))
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().max_by_key(|(_, epoch)| *epoch)
+}
+
 #[tonic::async_trait]
 impl DeleteSource for Peers {
+    /// The stream of the writer; it ends when another one has taken over.
     async fn watch_deletes(
         &self,
     ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
-        let mut last = tonic::Status::unavailable("discovery names no other node");
-        for peer in self.all() {
-            match peer.client().watch_deletes(WatchDeletesRequest { epoch: 0 }).await {
-                Ok(stream) => return Ok(Box::pin(stream.into_inner())),
-                Err(e) => last = e,
+        let none = || tonic::Status::unavailable("no other node that discovery names is the writer");
+        let (writer, epoch) = writer_of(self.all()).await.ok_or_else(none)?;
+        let stream = writer.client().watch_deletes(WatchDeletesRequest { epoch }).await?.into_inner();
+        let peers = self.clone();
+        let overtaken = async move {
+            loop {
+                tokio::time::sleep(CHECK_EVERY).await;
+                if writer_of(peers.all()).await.is_some_and(|(_, newest)| newest > epoch) {
+                    return;
+                }
             }
-        }
-        Err(last)
+        };
+        Ok(stream.take_until(Box::pin(overtaken)).boxed())
     }
 }

@@ -40,6 +40,16 @@ struct State {
     own: bool,
 }
 
+impl State {
+    fn add(&mut self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
+        self.entries += deletes.len();
+        let records = &mut self.collections.entry(collection).or_default().records;
+        for delete in deletes {
+            records.entry(delete.sequence).or_default().push(delete);
+        }
+    }
+}
+
 /// See the file's head.
 pub struct Deletes {
     state: Mutex<State>,
@@ -71,6 +81,12 @@ impl Deletes {
     /// Whether this node's own log says what is deleted, and no other node's stream.
     pub fn is_own(&self) -> bool {
         self.lock().own
+    }
+
+    /// This node is not the writer after all: it may follow another one's stream again.
+    pub fn disown(&self) {
+        *self.lock() = State::default();
+        self.applied.send_replace(Sequence(0));
     }
 
     /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
@@ -112,14 +128,29 @@ impl Deletes {
         }
     }
 
+    /// Adds deletes of another node's stream, unless this node has its own.
+    pub fn add_followed(&self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
+        let mut state = self.lock();
+        if !state.own {
+            state.add(collection, deletes);
+        }
+    }
+
+    /// [`Deletes::advance`] of another node's stream.
+    pub fn advance_followed(&self, through: Sequence) {
+        let mut state = self.lock();
+        if state.own {
+            return;
+        }
+        state.applied = state.applied.max(through);
+        let applied = state.applied;
+        drop(state);
+        self.applied.send_replace(applied);
+    }
+
     /// Adds deletes, in log order.
     pub fn add(&self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
-        let mut state = self.lock();
-        state.entries += deletes.len();
-        let records = &mut state.collections.entry(collection).or_default().records;
-        for delete in deletes {
-            records.entry(delete.sequence).or_default().push(delete);
-        }
+        self.lock().add(collection, deletes);
     }
 
     /// Says that every record up to `through` has been applied.

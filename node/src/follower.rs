@@ -21,9 +21,13 @@ pub trait DeleteSource: Send + Sync + 'static {
     ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status>;
 }
 
-/// Follows until the task is dropped, or this node has become the writer; connects again whenever the stream ends.
+/// Follows until the task is dropped, unless this node is the writer; connects again whenever the stream ends.
 pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>) {
-    while !deletes.is_own() {
+    loop {
+        if deletes.is_own() {
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
         match source.watch_deletes().await {
             Ok(mut stream) => {
                 // Without all that is kept, what comes after it would have a gap before it.
@@ -71,10 +75,10 @@ fn apply(deletes: &Deletes, update: DeletesUpdate) {
             })
         };
         let list = keys_from_wire(entry.keys).into_iter().map(one).collect();
-        deletes.add(CollectionId(entry.collection_id), list);
+        deletes.add_followed(CollectionId(entry.collection_id), list);
     }
     for (collection, floor) in update.floors {
         deletes.raise_floor(CollectionId(collection), Sequence(floor));
     }
-    deletes.advance(Sequence(update.through));
+    deletes.advance_followed(Sequence(update.through));
 }

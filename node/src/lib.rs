@@ -23,4 +23,4 @@ pub use metrics::Metrics;
 pub use options::{IngestOptions, NodeOptions};
 pub use pools::Pools;
 pub use service::{API_VERSION, Node, NodeParts};
-pub use writer::{Others, Writer, WriterParts};
+pub use writer::{Others, Writer, WriterParts, silent_lease};

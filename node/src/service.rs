@@ -78,8 +78,9 @@ impl Node {
 
     /// Takes over as the writer and serves writes from then on.
     pub async fn become_writer(&self, parts: crate::WriterParts) -> Result<Arc<Writer>> {
-        let writer =
-            Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await?;
+        let started =
+            Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await;
+        let writer = started.inspect_err(|_| self.inner.deletes.disown())?;
         self.inner.writer.store(Some(Arc::clone(&writer)));
         self.inner.stands_by.store(false, Ordering::Relaxed);
         self.inner.metrics.is_writer.set(1);

@@ -274,3 +274,31 @@ async fn a_missing_first_log_file_refuses_the_start() {
     world.disk.remove(&format!("{log}/0000000001")).unwrap();
     assert!(refused(&world).await.contains("log files are missing"));
 }
+
+/// The drop's record was lost with its writer, its row was purged, and the rows live on in the group that each successor
+/// carries over: later starts must not take the catalog for an older one.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_what_was_dropped_without_a_record_refuse_no_start() {
+    let mut world = World::new();
+    world.ingest.window = Duration::from_millis(300);
+    let site = world.start_with_collection().await;
+    site.create_partition("gone").await.unwrap();
+    site.insert(0..5).await.unwrap();
+    site.insert_into("gone", 900..910).await.unwrap();
+    let sizes: Vec<_> =
+        world.disk.list("log").unwrap().into_iter().map(|e| (e.name, e.bytes as usize)).collect();
+    site.drop_partition("gone").await.unwrap();
+    let old = site.writer.log_id();
+    site.kill(&world).await;
+    for (name, bytes) in sizes {
+        world.disk.tamper(&format!("log/{name}"), |file| file.truncate(bytes));
+    }
+    let mut site = world.start().await;
+    site.flush().await.unwrap();
+    eventually("the old log is forgotten", async || site.snapshot().logs().all(|l| l.id() != old)).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        site = world.restart(site).await;
+        assert_eq!(site.keys().await, all(0..5));
+    }
+}

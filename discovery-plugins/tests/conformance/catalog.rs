@@ -40,6 +40,20 @@ async fn who_died_during_an_outage_goes_after_it() {
     watch.until(&[]).await;
 }
 
+#[tokio::test]
+async fn who_was_dead_before_an_outage_stays_dead() {
+    let source = Tables::with_ttl(SHORT);
+    let plugin = source.plugin();
+    plugin.register(&member("dead", 1)).await.unwrap();
+    let mut watch = Watch::of(&*plugin);
+    watch.begins_with(&[member("dead", 1)]).await;
+    watch.until(&[]).await;
+    source.interrupt().await;
+    watch.is_quiet(SHORT).await;
+    source.restore().await;
+    watch.is_quiet(SHORT).await;
+}
+
 /// The row stays when a node crashes: a watcher that begins later learns that it does not beat.
 #[tokio::test]
 async fn a_row_of_the_dead_counts_for_one_ttl() {

@@ -72,10 +72,14 @@ async fn a_service_without_a_port_is_left_out() {
 
 #[tokio::test]
 async fn an_index_that_goes_back_loses_nothing() {
-    let (agent, _, mut watch) = begin().await;
-    watch.is_quiet(Duration::from_millis(100)).await;
+    let agent = Agent::start().await;
+    put(&agent, "a", "10.0.0.1", 1);
+    // The query of before is held back, for its index is larger.
+    let consul = consul(&agent.address.to_string(), "mishards").held_for(Duration::from_millis(200));
+    let mut watch = Watch::of(&consul);
+    watch.begins_with(&[member("a", "10.0.0.1:1")]).await;
     agent.with(|s| s.index = 3);
-    watch.is_quiet(Duration::from_millis(100)).await;
+    watch.is_quiet(Duration::from_millis(300)).await;
     put(&agent, "b", "10.0.0.2", 2);
     watch.until(&[member("a", "10.0.0.1:1"), member("b", "10.0.0.2:2")]).await;
     // 0 would not be held back.

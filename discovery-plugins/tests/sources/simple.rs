@@ -143,7 +143,10 @@ impl Lines {
     pub fn shell() -> Lines {
         let lines = Lines::with(|dir| format!("sh {dir}/members.sh {dir}"));
         let script = super::readme("sh");
-        put(lines.path("members.sh"), &format!("echo $$ >>$1/running\n[ -e $1/away ] && exit 1\n{script}"));
+        put(
+            lines.path("members.sh"),
+            &format!("exec 2>/dev/null\necho $$ >>$1/running\n[ -e $1/away ] && exit 1\n{script}"),
+        );
         lines
     }
 

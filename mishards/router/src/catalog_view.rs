@@ -16,6 +16,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the database is asked while nobody pushes.
 const POLL: Duration = Duration::from_secs(1);
+/// How often a router that follows a writer looks whether another one has taken over.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// See the file's head.
@@ -105,9 +107,16 @@ impl CatalogView {
     async fn follow(&self, topology: &Topology) {
         loop {
             if let Ok(writer) = topology.writer()
-                && let Ok(mut updates) = writer.client.watch_catalog().await
+                && let Ok(updates) = writer.client.watch_catalog().await
             {
                 self.followed.store(true, Ordering::Relaxed);
+                // A writer that was overtaken may not know it, and pushes nothing new.
+                let overtaken = async {
+                    while topology.writer().is_ok_and(|now| now.epoch <= writer.epoch) {
+                        tokio::time::sleep(CHECK_EVERY).await;
+                    }
+                };
+                let mut updates = std::pin::pin!(updates.take_until(overtaken));
                 while let Some(Ok(update)) = updates.next().await {
                     match serde_json::from_slice::<Snapshot>(&update.snapshot) {
                         Ok(snapshot) => self.offer(snapshot),

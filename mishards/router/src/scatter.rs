@@ -21,7 +21,7 @@ use std::time::Duration;
 pub type Call<T> = dyn Fn(Arc<dyn NodeClient>, Scope) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync;
 
 /// Rounds of "not caught up" by the writer before giving up: it is the last candidate for growing rows.
-const WRITER_ROUNDS: usize = 25;
+const WRITER_ROUNDS: usize = 600;
 const WRITER_PAUSE: Duration = Duration::from_millis(20);
 
 /// One thing to be answered for.

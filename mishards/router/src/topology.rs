@@ -7,6 +7,7 @@ use crate::placement::Placement;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use mishards_discovery::{Discovery, Event, Member};
+use mishards_proto::node::DescribeResponse;
 use mishards_types::{Clock, Error, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,9 @@ const UNLISTED_GRACE: Duration = Duration::from_secs(30);
 /// How long a request waits for a writable node: the lease of one that has died, and the time to take over.
 const TAKEOVER_ROUNDS: usize = 240;
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// A node that was late so often does not answer any more.
+const LATE_PROBES: u32 = 2;
 /// The node API versions that this router speaks.
 const API: std::ops::RangeInclusive<u32> = 1..=1;
 
@@ -30,6 +33,8 @@ pub type Connect = dyn Fn(&Member) -> Option<Arc<dyn NodeClient>> + Send + Sync;
 /// A node that answers.
 #[derive(Clone)]
 pub struct Node {
+    /// The name that discovery has for it.
+    key: String,
     pub name: String,
     pub writable: bool,
     /// Waits to be the writable node: no segments are placed on it.
@@ -75,6 +80,16 @@ struct Peer {
     /// Since when discovery does not name it any more. It stays for a while as long as it answers: a list that is empty
     /// for a moment must not take the cluster away.
     unlisted: Option<Duration>,
+    /// Probes in a row that were not answered in time.
+    late: u32,
+}
+
+/// What came of a probe.
+enum Probe {
+    Answers(Box<Node>),
+    /// Nothing was heard in time.
+    Late,
+    Fails,
 }
 
 /// See the file's head.
@@ -128,6 +143,16 @@ impl Topology {
             tokio::time::sleep(TAKEOVER_PAUSE).await;
         }
         self.writer()
+    }
+
+    /// Waits until somebody else is the writable node, as long as a takeover may take.
+    pub async fn wait_for_successor(&self, of: &Node) {
+        for _ in 0..TAKEOVER_ROUNDS {
+            if self.writer().is_ok_and(|now| now.epoch > of.epoch) {
+                return;
+            }
+            tokio::time::sleep(TAKEOVER_PAUSE).await;
+        }
     }
 
     /// Ready once the whole cluster was there; after that as long as any node answers, for searches do not need the
@@ -231,12 +256,12 @@ impl Topology {
             (key, node)
         });
         let found = futures_util::future::join_all(probes).await;
-        let answering = found.iter().filter(|(_, node)| node.is_some()).map(|(key, _)| key.clone()).collect();
-        self.forget_unlisted(&answering);
-        // Who a node is, it says itself: discovery may know it by its address only, or by two of them.
-        let mut by_name: BTreeMap<String, Node> =
-            found.into_iter().filter_map(|(_, node)| node).map(|n| (n.name.clone(), n)).collect();
         let before = self.nodes.load();
+        let found: Vec<Node> =
+            found.into_iter().filter_map(|(key, probe)| self.after_probe(&key, probe, &before)).collect();
+        self.forget_unlisted(&found.iter().map(|node| node.key.clone()).collect());
+        // Who a node is, it says itself: discovery may know it by its address only, or by two of them.
+        let mut by_name: BTreeMap<String, Node> = found.into_iter().map(|n| (n.name.clone(), n)).collect();
         for node in by_name.values_mut() {
             if let Some(known) = before.by_name.get(&node.name) {
                 node.gone = known.gone.clone();
@@ -264,8 +289,35 @@ impl Topology {
         self.nodes.store(Arc::new(nodes));
     }
 
-    async fn probe(&self, key: &str, client: Arc<dyn NodeClient>) -> Option<Node> {
-        let answer = tokio::time::timeout(PROBE_TIMEOUT, client.describe()).await.ok()?.ok()?;
+    /// The node behind a member. One that is late once may only have much to do: it stays as it was.
+    fn after_probe(&self, key: &str, probe: Probe, before: &Nodes) -> Option<Node> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = members.get_mut(key)?;
+        match probe {
+            Probe::Answers(node) => {
+                peer.late = 0;
+                Some(*node)
+            }
+            Probe::Fails => None,
+            Probe::Late => {
+                peer.late += 1;
+                before.by_name.values().find(|n| n.key == key && peer.late < LATE_PROBES).cloned()
+            }
+        }
+    }
+
+    async fn probe(&self, key: &str, client: Arc<dyn NodeClient>) -> Probe {
+        match tokio::time::timeout(PROBE_TIMEOUT, client.describe()).await {
+            Err(_) => Probe::Late,
+            Ok(Err(_)) => Probe::Fails,
+            Ok(Ok(answer)) => {
+                self.accept(key, answer, client).map_or(Probe::Fails, |node| Probe::Answers(Box::new(node)))
+            }
+        }
+    }
+
+    /// The node, if it is one of ours and speaks as we do.
+    fn accept(&self, key: &str, answer: DescribeResponse, client: Arc<dyn NodeClient>) -> Option<Node> {
         if answer.cluster_id != self.cluster_id {
             tracing::error!(node = key, theirs = %answer.cluster_id, ours = %self.cluster_id, "node belongs to another cluster");
             return None;
@@ -276,7 +328,8 @@ impl Topology {
         }
         let (writable, standby) = (answer.writable, answer.standby);
         let gone = CancellationToken::new();
-        Some(Node { name: answer.name, writable, standby, epoch: answer.epoch, client, gone })
+        let (key, name) = (key.to_owned(), answer.name);
+        Some(Node { key, name, writable, standby, epoch: answer.epoch, client, gone })
     }
 }
 
@@ -302,7 +355,7 @@ async fn write_members(file: Option<Arc<dyn StateFile>>, members: Vec<Member>) {
 fn add(members: &mut BTreeMap<String, Peer>, member: Member, connect: &Connect) {
     match connect(&member) {
         Some(client) => {
-            let peer = Peer { address: member.address, client, unlisted: None };
+            let peer = Peer { address: member.address, client, unlisted: None, late: 0 };
             members.insert(member.name, peer);
         }
         // An address that cannot be used: whoever had the name before has it no more.

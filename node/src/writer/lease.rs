@@ -25,7 +25,11 @@ impl Writer {
                 }
                 Ok(_) => {}
                 Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
-                Err(e) => tracing::warn!(error = %e, "the lease could not be renewed"),
+                Err(e) => {
+                    tracing::warn!(error = %e, "the lease could not be renewed");
+                    // Somebody who reaches the database may have taken over.
+                    let _ = self.check_not_fenced().await;
+                }
             }
         }
     }

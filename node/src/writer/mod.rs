@@ -19,6 +19,7 @@ mod streams;
 mod takeover;
 mod view;
 
+pub use takeover::silent_lease;
 pub use view::View;
 
 use crate::deletes::Deletes;
@@ -26,7 +27,7 @@ use crate::segment_cache::SegmentCache;
 use crate::{Failure, IngestOptions, Metrics, NodeOptions, Pools, Result};
 use arc_swap::ArcSwap;
 use log_thread::LogQueue;
-use mishards_catalog::Catalog;
+use mishards_catalog::{Catalog, Lease};
 use mishards_proto::node::DeletesUpdate;
 use mishards_storage::{DirLock, Storage};
 use mishards_types::{Clock, Entropy, LogId, Timestamp};
@@ -57,6 +58,8 @@ pub enum Others {
     Dead,
     /// This lock of a directory that no other host sees was free: the writer that had it is dead.
     Lock(Arc<DirLock>),
+    /// Nobody has renewed this lease for longer than it lives.
+    Silent(Lease),
     /// Only the lease tells.
     Unknown,
 }
@@ -146,7 +149,12 @@ impl Writer {
         });
         writer.publish(&writer.state());
         log_thread::start(Arc::clone(&writer), recovered.log, records)?;
-        writer.log_start().await?;
+        if let Err(e) = writer.log_start().await {
+            // Nothing of this term is to go on.
+            writer.log.stop();
+            writer.step_down(&e);
+            return Err(e);
+        }
         writer.start_background();
         Ok(writer)
     }

@@ -67,7 +67,11 @@ impl<'a> Replay<'a> {
         match decode_record(&record.payload).and_then(|r| r.body).ok_or_else(damaged)? {
             Body::Write(write) => self.write(write, record.sequence, record.timestamp)?,
             Body::Commit(commit) => {
-                changes_of(&commit).ok_or_else(damaged)?.iter().for_each(|c| self.explained.add(c));
+                let changes = changes_of(&commit).ok_or_else(damaged)?;
+                if commit.whole {
+                    self.dropped_before(&changes);
+                }
+                changes.iter().for_each(|c| self.explained.add(c));
                 if self.newest.is_none_or(|(number, _)| number <= commit.commit_seq) {
                     self.newest = Some((commit.commit_seq, commit.needed_after));
                 }
@@ -75,6 +79,17 @@ impl<'a> Replay<'a> {
         }
         self.state.advance(record.sequence, record.timestamp);
         Ok(())
+    }
+
+    /// What a whole list does not name was dropped before it: rows of it may be left out, and the record of the drop may
+    /// be gone, as may the catalog's memory of it.
+    fn dropped_before(&mut self, whole: &[Change]) {
+        let mut named = Explained::default();
+        whole.iter().for_each(|c| named.add(c));
+        self.unknown.retain(|(collection, partition), _| {
+            named.collections.contains(collection)
+                && (partition.0 == 0 || named.partitions.contains(partition))
+        });
     }
 
     fn write(&mut self, mut write: LogWrite, sequence: Sequence, timestamp: Timestamp) -> Result<()> {

@@ -6,7 +6,7 @@ use super::state::State;
 use super::{Others, WriterParts, lost_commits};
 use crate::deletes::Deletes;
 use crate::{Failure, Result};
-use mishards_catalog::{Lease, Loaded, Takeover};
+use mishards_catalog::{Kind as CatalogKind, Lease, Loaded, Takeover};
 use mishards_storage::{Kind as StorageKind, Storage};
 use mishards_types::{Epoch, Incarnation, LogId, Sequence, checksum};
 use mishards_wal::{Head, LogWriter, Options, Position, Predecessor, Record, Scan, read_log, set_fence};
@@ -33,18 +33,7 @@ pub struct Recovered {
 /// Takes the lease: at once where a lock proves that no other writer lives, else when nobody has renewed it for
 /// TTL + 1 s on our own clock.
 pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
-    parts.catalog.migrate(&parts.node.cluster_id).await?;
-    let loaded = parts
-        .catalog
-        .load()
-        .await?
-        .ok_or_else(|| Failure::internal("the catalog is empty after its migration"))?;
-    if loaded.cluster_id != parts.node.cluster_id {
-        return Err(Failure::internal(format!(
-            "the catalog belongs to cluster {:?}, this node to {:?}: correct cluster.id or cluster.catalog",
-            loaded.cluster_id, parts.node.cluster_id
-        )));
-    }
+    let loaded = load_own(parts).await?;
     let seen = match is_dead(parts, &loaded.lease)? {
         true => loaded.lease,
         false => wait_for_silence(parts, loaded.lease).await?,
@@ -74,7 +63,14 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     if let Others::Lock(lock) = &parts.others {
         lock.note_terms(&[seen.epoch.0, log.epoch.0])?;
     }
-    parts.catalog.take_over(&takeover).await?;
+    let taken = parts.catalog.take_over(&takeover).await;
+    if let (Err(e), Others::Lock(lock)) = (&taken, &parts.others)
+        && e.kind == CatalogKind::Fenced
+    {
+        // The new term is somebody else's.
+        lock.note_terms(&[seen.epoch.0])?;
+    }
+    taken?;
     let storage = Arc::clone(&parts.storage);
     parts.pools.io(move || write_marker(&*storage, log.epoch)).await?;
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
@@ -83,12 +79,35 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     Ok(Taken { log, loaded })
 }
 
+async fn load_own(parts: &WriterParts) -> Result<Loaded> {
+    parts.catalog.migrate(&parts.node.cluster_id).await?;
+    let loaded = parts
+        .catalog
+        .load()
+        .await?
+        .ok_or_else(|| Failure::internal("the catalog is empty after its migration"))?;
+    if loaded.cluster_id != parts.node.cluster_id {
+        return Err(Failure::internal(format!(
+            "the catalog belongs to cluster {:?}, this node to {:?}: correct cluster.id or cluster.catalog",
+            loaded.cluster_id, parts.node.cluster_id
+        )));
+    }
+    Ok(loaded)
+}
+
+/// Waits until nobody has renewed the lease for longer than it lives. Changes nothing: the wait may be given up.
+pub async fn silent_lease(parts: &WriterParts) -> Result<Lease> {
+    let loaded = load_own(parts).await?;
+    wait_for_silence(parts, loaded.lease).await
+}
+
 /// Whether the holder of the lease is known to be dead: then nobody has to wait for the lease. The lock proves it only
 /// of a writer that had the lock.
 fn is_dead(parts: &WriterParts, lease: &Lease) -> Result<bool> {
     Ok(match &parts.others {
         Others::Dead => true,
         Others::Lock(lock) => lease.epoch == Epoch(0) || lock.terms()?.contains(&lease.epoch.0),
+        Others::Silent(seen) => seen == lease,
         Others::Unknown => false,
     })
 }

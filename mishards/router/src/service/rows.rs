@@ -150,7 +150,7 @@ impl Router {
             // Surely not stored: its successor is asked.
             Err(failure) if failure.kind == Kind::NotWriter => {
                 self.topology.suspect(&writer.name);
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                self.topology.wait_for_successor(&writer).await;
                 Ok(None)
             }
             Err(failure) if failure.kind == Kind::SchemaChanged => {
