@@ -41,3 +41,7 @@ crash *ARGS:
     tests/run --python
     cargo build --workspace --profile ci --bin mishards
     MISHARDS_BIN="{{ target }}/ci/mishards" {{ python }} tests/crash/crash.py {{ ARGS }}
+
+# a whole cluster under load while its parts are killed, stopped and cut off: `just chaos --short`
+chaos *ARGS:
+    MISHARDS_BIN="{{ target }}/ci/mishards" tests/chaos/run {{ ARGS }}

@@ -13,6 +13,8 @@ mod consul;
 mod dns;
 #[path = "conformance/etcd.rs"]
 mod etcd;
+#[path = "conformance/etcd_watch.rs"]
+mod etcd_watch;
 #[path = "conformance/exec.rs"]
 mod exec;
 #[path = "conformance/kubernetes.rs"]

@@ -54,6 +54,50 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Print what a router sees: nodes, their state and share, collections
+    Status {
+        #[command(flatten)]
+        router: OpsAddress,
+        /// Everything, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a read and print how it was answered: plan, placement, who took how long
+    #[command(after_help = "Examples:\n  \
+        mishards explain books --filter 'year > 2000'\n  \
+        mishards explain books --vector '[0.1, 0.2, 0.3]' --limit 5 --param ef=100\n  \
+        mishards explain books --vector - < vector.json")]
+    Explain {
+        /// Collection or alias
+        collection: String,
+        #[command(flatten)]
+        router: OpsAddress,
+        #[arg(long, value_name = "NAME", default_value = "")]
+        database: String,
+        /// Filter; without a vector its matches are counted, or listed when there is a limit
+        #[arg(long, value_name = "EXPRESSION", default_value = "")]
+        filter: String,
+        /// Only this partition; may be given several times
+        #[arg(long, value_name = "NAME")]
+        partition: Vec<String>,
+        /// Query vector as a JSON list of numbers; `-` reads it from standard input
+        #[arg(long, value_name = "JSON")]
+        vector: Option<String>,
+        /// Vector field, where there is more than one
+        #[arg(long, value_name = "NAME", default_value = "")]
+        field: String,
+        #[arg(long, value_name = "ROWS")]
+        limit: Option<usize>,
+        /// Search parameter; may be given several times
+        #[arg(long, value_name = "NAME=VALUE")]
+        param: Vec<String>,
+        /// strong, session, bounded or eventually [default: the collection's own]
+        #[arg(long, value_name = "LEVEL", default_value = "")]
+        consistency: String,
+        /// Everything, as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the effective settings and where each value came from
     Config {
         /// Settings in TOML
@@ -68,4 +112,12 @@ pub enum Role {
     Writable,
     /// Answers searches from the shared directory
     Readonly,
+}
+
+/// Which router an operator's command asks.
+#[derive(Debug, clap::Args)]
+pub struct OpsAddress {
+    /// Ops address of a router or a standalone server (server.ops_listen)
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9091")]
+    pub ops: String,
 }

@@ -2,9 +2,11 @@
 
 use axum::extract::Request;
 use axum::response::IntoResponse;
+use http_body::Frame;
+use http_body_util::BodyExt;
 use mishards_proto::FILE_DESCRIPTOR_SET;
 use mishards_proto::milvus::milvus_service_server::MilvusServiceServer;
-use mishards_router::{MilvusAdapter, Router, refuse_unknown_rpc};
+use mishards_router::{COVERAGE, MilvusAdapter, Router, refuse_unknown_rpc};
 use mishards_types::limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +63,21 @@ async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) 
             tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows")
         }
         "13" => tonic::Status::invalid_argument("the message cannot be decoded"),
-        _ => return response,
+        _ => return with_coverage_behind(response),
     };
     status.into_http::<axum::body::Body>().into_response()
+}
+
+/// Moves what an answer says of its coverage from its head to its trailers.
+fn with_coverage_behind(mut response: axum::response::Response) -> axum::response::Response {
+    let Some(coverage) = response.headers_mut().remove(COVERAGE) else { return response };
+    response.map(|body| {
+        axum::body::Body::new(body.map_frame(move |frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                trailers.insert(COVERAGE, coverage.clone());
+                Frame::trailers(trailers)
+            }
+            Err(data) => data,
+        }))
+    })
 }

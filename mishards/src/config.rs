@@ -22,7 +22,11 @@ const KEYS: &[(&str, &str, &str)] = &[
         "127.0.0.1:19530",
         "address for clients (router, standalone) or for the node API (node)",
     ),
-    ("server.ops_listen", "127.0.0.1:9091", "address for /healthz, /readyz and /metrics"),
+    (
+        "server.ops_listen",
+        "127.0.0.1:9091",
+        "address for /healthz, /readyz and /metrics; of a router also /status and /explain",
+    ),
     (
         "server.leave_seconds",
         "0",
@@ -38,6 +42,12 @@ const KEYS: &[(&str, &str, &str)] = &[
         "",
         "router: directory of this host where the last catalog and members are kept, for a start while the database and the writable node are away; empty means none",
     ),
+    (
+        "router.placement",
+        "bounded-ring",
+        "which node holds which segment: bounded-ring (consistent hashing, no node much above its share) or rendezvous",
+    ),
+    ("router.subquery_seconds", "30", "longest time for one call on one node before the next one is asked"),
     ("node.name", "node", "identity of a node: unique and the same after a restart"),
     ("node.search_threads", "0", "threads that search; 0 means one per core"),
     ("node.catch_up_ms", "50", "how long a sub-query waits for a delete before the next node is tried"),
@@ -47,6 +57,16 @@ const KEYS: &[(&str, &str, &str)] = &[
         "local directory for copies of segments; needed when the shared directory is on a network file system",
     ),
     ("node.cache_bytes", "0", "most that the copies may take; 0 means 80 % of what is free at the start"),
+    (
+        "node.max_subqueries",
+        "256",
+        "sub-queries under way past which a node refuses more, so that another one is asked",
+    ),
+    (
+        "node.leave_seconds",
+        "2",
+        "how long a read-only node that is asked to stop goes on answering, while others open its segments",
+    ),
     ("node.advertise", "", "host:port under which others reach this node; empty means server.listen"),
     (
         "discovery.plugin",
@@ -106,8 +126,19 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("log.format", "text", "log lines: text or json"),
     (
         "log.level",
-        "info,hnsw_rs=warn,sqlx=warn",
+        "info,hnsw_rs=warn,sqlx=warn,opentelemetry=warn",
         "log filter: error, warn, info, debug, or target=level pairs",
+    ),
+    ("log.slow_query_ms", "1000", "reads that take longer are logged with what they did; 0 logs none"),
+    (
+        "trace.endpoint",
+        "",
+        "where traces go by OTLP over gRPC, such as http://jaeger:4317; empty means no traces",
+    ),
+    (
+        "trace.sample_ratio",
+        "1",
+        "share of the requests that are traced, 0 to 1; a request that comes with a trace follows that",
     ),
     ("lease.ttl_seconds", "5", "how long a writer that does not renew keeps its lease"),
     ("protocol.version", "v2.6.0-mishards", "version that clients are told, in the form of Milvus versions"),

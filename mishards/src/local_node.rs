@@ -60,6 +60,14 @@ impl NodeClient for LocalNode {
         self.read(self.node.growing(Request::new(request)).await)
     }
 
+    async fn open(&self, request: OpenRequest) -> Result<OpenResponse> {
+        self.read(self.node.open(Request::new(request)).await)
+    }
+
+    async fn close(&self, request: CloseRequest) -> Result<CloseResponse> {
+        self.read(self.node.close(Request::new(request)).await)
+    }
+
     async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>> {
         let stream = self.read(self.node.watch_catalog(Request::new(WatchCatalogRequest {})).await)?;
         let name = self.name.clone();

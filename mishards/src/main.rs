@@ -8,6 +8,7 @@ mod discovery;
 mod election;
 mod local_node;
 mod node_server;
+mod operator;
 mod ops;
 mod parts;
 mod peers;
@@ -39,6 +40,33 @@ fn run(cli: cli::Cli) -> Result<(), String> {
         cli::Command::Config { config } => {
             print!("{}", config::load(config.as_deref(), &[])?.explain());
             Ok(())
+        }
+        cli::Command::Status { router, json } => runtime.block_on(operator::status(&router.ops, json)),
+        cli::Command::Explain {
+            collection,
+            router,
+            database,
+            filter,
+            partition,
+            vector,
+            field,
+            limit,
+            param,
+            consistency,
+            json,
+        } => {
+            let read = operator::Read {
+                collection,
+                database,
+                filter,
+                partitions: partition,
+                vector,
+                field,
+                limit,
+                params: param,
+                consistency,
+            };
+            runtime.block_on(operator::explain(&router.ops, read, json))
         }
         cli::Command::Demo { once } => runtime.block_on(demo::run(once)),
         cli::Command::Standalone { data_dir, listen, ops_listen, config } => {

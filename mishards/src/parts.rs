@@ -4,6 +4,7 @@ use crate::config::{Config, without_password};
 use crate::local_node::LocalNode;
 use crate::state_file;
 use crate::system::{SystemClock, SystemEntropy};
+use crate::telemetry::Traces;
 use mishards_catalog::{Catalog, Heartbeats, MySql, MySqlOptions, Sqlite};
 use mishards_discovery::{Discovery, Member, StaticList};
 use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Others, Pools, WriterParts};
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 const MEMORY_SHARE: u64 = 4;
+/// A shorter time for a sub-query would fail healthy nodes.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
 
 fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
@@ -42,18 +45,22 @@ pub struct Base {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub registry: Registry,
+    traces: Traces,
     database: OnceLock<Database>,
 }
 
 impl Base {
-    pub fn new(config: Config) -> Base {
-        Base {
+    /// `role` is what traces call this process.
+    pub fn new(config: Config, role: &str) -> Result<Base, String> {
+        let traces = Traces::start(&config, role)?;
+        Ok(Base {
             config,
+            traces,
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
             registry: Registry::new(),
             database: OnceLock::new(),
-        }
+        })
     }
 
     pub fn shared_dir(&self) -> &Path {
@@ -157,6 +164,7 @@ impl Base {
             cluster_id: self.config.text("cluster.id").to_owned(),
             search_threads: self.config.number("node.search_threads")? as usize,
             catch_up_wait: Duration::from_millis(self.config.number("node.catch_up_ms")?),
+            max_subqueries: self.config.number("node.max_subqueries")?.max(1) as usize,
         })
     }
 
@@ -192,6 +200,7 @@ impl Base {
             clock: Arc::clone(&self.clock),
             pools: pools.clone(),
             metrics: metrics.clone(),
+            tracer: self.traces.tracer(),
         });
         let parts = WriterParts {
             storage: shared,
@@ -224,10 +233,17 @@ impl Base {
             Sources { cluster_id: self.config.text("cluster.id").to_owned(), database: catalog, file };
         tokio::spawn(Arc::clone(&view).run(Arc::clone(&topology), sources));
         Ok(Router::new(RouterParts {
-            options: RouterOptions { version: self.config.text("protocol.version").to_owned() },
+            options: RouterOptions {
+                version: self.config.text("protocol.version").to_owned(),
+                subquery_patience: self.config.seconds("router.subquery_seconds")?.max(SHORTEST_PATIENCE),
+                slow_query: Duration::from_millis(self.config.number("log.slow_query_ms")?),
+            },
             topology,
             catalog: view,
+            policy: mishards_router::policy(self.config.text("router.placement"))
+                .map_err(|e| format!("router.placement: {e}"))?,
             clock: Arc::clone(&self.clock),
+            tracer: self.traces.tracer(),
             metrics: mishards_router::Metrics::register(&self.registry).map_err(text)?,
         }))
     }

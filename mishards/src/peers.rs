@@ -3,8 +3,8 @@
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use mishards_discovery::{Discovery, Event, Member};
-use mishards_node::DeleteSource;
-use mishards_proto::node::{DeletesUpdate, WatchDeletesRequest};
+use mishards_node::{DeleteSource, LogSource};
+use mishards_proto::node::{DeletesUpdate, LogUpdate, WatchDeletesRequest, WatchLogRequest};
 use mishards_router::{GrpcNode, NodeClient};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,15 +81,19 @@ async fn writer_of(peers: Vec<Arc<GrpcNode>>) -> Option<(Arc<GrpcNode>, u64)> {
     answers.into_iter().flatten().max_by_key(|(_, epoch)| *epoch)
 }
 
-#[tonic::async_trait]
-impl DeleteSource for Peers {
-    /// The stream of the writer; it ends when another one has taken over.
-    async fn watch_deletes(
-        &self,
-    ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
+impl Peers {
+    /// Who writes now, or why nobody can be followed.
+    async fn writer(&self) -> Result<(Arc<GrpcNode>, u64), tonic::Status> {
         let none = || tonic::Status::unavailable("no other node that discovery names is the writer");
-        let (writer, epoch) = writer_of(self.all()).await.ok_or_else(none)?;
-        let stream = writer.client().watch_deletes(WatchDeletesRequest { epoch }).await?.into_inner();
+        writer_of(self.all()).await.ok_or_else(none)
+    }
+
+    /// Ends a stream of the writer of an epoch when another one has taken over.
+    fn until_overtaken<T: Send + 'static>(
+        &self,
+        stream: tonic::Streaming<T>,
+        epoch: u64,
+    ) -> BoxStream<'static, Result<T, tonic::Status>> {
         let peers = self.clone();
         let overtaken = async move {
             loop {
@@ -99,6 +103,26 @@ impl DeleteSource for Peers {
                 }
             }
         };
-        Ok(stream.take_until(Box::pin(overtaken)).boxed())
+        stream.take_until(Box::pin(overtaken)).boxed()
+    }
+}
+
+#[tonic::async_trait]
+impl DeleteSource for Peers {
+    async fn watch_deletes(
+        &self,
+    ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
+        let (writer, epoch) = self.writer().await?;
+        let stream = writer.client().watch_deletes(WatchDeletesRequest { epoch }).await?.into_inner();
+        Ok(self.until_overtaken(stream, epoch))
+    }
+}
+
+#[tonic::async_trait]
+impl LogSource for Peers {
+    async fn watch_log(&self) -> Result<BoxStream<'static, Result<LogUpdate, tonic::Status>>, tonic::Status> {
+        let (writer, epoch) = self.writer().await?;
+        let stream = writer.client().watch_log(WatchLogRequest { epoch }).await?.into_inner();
+        Ok(self.until_overtaken(stream, epoch))
     }
 }

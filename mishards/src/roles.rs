@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Everything in one process.
 pub async fn standalone(config: Config) -> Result<(), String> {
-    let base = Base::new(config);
+    let base = Base::new(config, "standalone")?;
     let lock = base.lock()?;
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
@@ -29,6 +29,7 @@ pub async fn standalone(config: Config) -> Result<(), String> {
         ops_port,
         base.registry.clone(),
         Arc::new(move || ready.is_ready() && !draining.is_cancelled()),
+        Some(Arc::clone(&router)),
         CancellationToken::new(),
     ));
     let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
@@ -42,13 +43,14 @@ pub async fn standalone(config: Config) -> Result<(), String> {
 
 /// A router of a cluster.
 pub async fn router(config: Config) -> Result<(), String> {
-    let base = Base::new(config);
+    let base = Base::new(config, "router")?;
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let router = base.router(base.discovery()?, connect_grpc(), Some(base.catalog()?))?;
     let (ready, draining) = (Arc::clone(&router), stop.clone());
     let is_ready = Arc::new(move || ready.is_ready() && !draining.is_cancelled());
-    tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, CancellationToken::new()));
+    let shown = Some(Arc::clone(&router));
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, shown, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let closing = after(stop, base.config.seconds("server.leave_seconds")?);
@@ -58,7 +60,7 @@ pub async fn router(config: Config) -> Result<(), String> {
 
 /// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
 pub async fn writable_node(config: Config) -> Result<(), String> {
-    let base = Base::new(config);
+    let base = Base::new(config, "node")?;
     let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, parts) = base.node()?;
@@ -66,9 +68,11 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     node.stand_by();
     let draining = stop.clone();
     let ready = Arc::new(move || !draining.is_cancelled());
-    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
+    node.look_at_directory().await.map_err(|e| e.to_string())?;
     let own = base.config.text("node.name");
-    let follow = tokio::spawn(node.follow(Peers::follow(&discovery, own)));
+    let follow = tokio::spawn(node.follow_log(Peers::follow(&discovery, own), parts.ingest.window));
+    tokio::spawn(node.tidy());
     let announced = announce(&base, discovery)?;
     let patience = base.config.seconds("server.drain_seconds")?;
     let serve = tokio::spawn(leave_first(
@@ -95,20 +99,29 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
 
 /// A read-only node of a cluster.
 pub async fn readonly_node(config: Config) -> Result<(), String> {
-    let base = Base::new(config);
+    let base = Base::new(config, "node")?;
     let (api, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
+    node.look_at_directory().await.map_err(|e| e.to_string())?;
     tokio::spawn(node.follow(Peers::follow(&discovery, base.config.text("node.name"))));
+    tokio::spawn(node.tidy());
     let draining = stop.clone();
     let ready = Arc::new(move || !draining.is_cancelled());
-    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, CancellationToken::new()));
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
     let announced = announce(&base, discovery)?;
-    let serve = node_server::serve(api, node, stop.clone());
-    let serve = leave_first(announced, stop.clone(), serve);
-    until_done(serve, None, &stop, base.config.seconds("server.drain_seconds")?).await
+    // It says that it leaves, and goes on answering while others open what it holds.
+    let closing = after(stop.clone(), base.config.seconds("node.leave_seconds")?);
+    let (leaving, asked) = (node.clone(), stop.clone());
+    tokio::spawn(async move {
+        asked.cancelled().await;
+        leaving.leave();
+    });
+    let serve = node_server::serve(api, node, closing.clone());
+    let serve = leave_first(announced, stop, serve);
+    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
 }
 
 /// A token that is cancelled a while after another.

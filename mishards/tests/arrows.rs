@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Every crate of the workspace and the crates of ours that it may use, from the top down.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     (
         "mishards",
         &[
@@ -17,12 +17,20 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "mishards-catalog",
             "mishards-storage",
             "mishards-proto",
+            "mishards-trace",
             "mishards-types",
         ],
     ),
     (
         "mishards-router",
-        &["mishards-proto", "mishards-catalog", "mishards-discovery", "mishards-expr", "mishards-types"],
+        &[
+            "mishards-proto",
+            "mishards-catalog",
+            "mishards-discovery",
+            "mishards-expr",
+            "mishards-trace",
+            "mishards-types",
+        ],
     ),
     (
         "mishards-node",
@@ -34,6 +42,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "mishards-index",
             "mishards-wal",
             "mishards-expr",
+            "mishards-trace",
             "mishards-types",
         ],
     ),
@@ -45,6 +54,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("mishards-expr", &["mishards-types"]),
     ("mishards-storage", &[]),
     ("mishards-proto", &[]),
+    ("mishards-trace", &[]),
     ("mishards-types", &[]),
 ];
 

@@ -16,6 +16,7 @@ pub enum Kind {
     UnknownOutcome,
     SchemaChanged,
     Unreadable,
+    Busy,
 }
 
 /// A call that failed.
@@ -52,6 +53,10 @@ impl Failure {
             Kind::Unreadable,
             UserError::new(Code::INTEGRITY, format!("{what}: data integrity check failed")),
         )
+    }
+
+    pub fn busy(what: impl std::fmt::Display) -> Failure {
+        Failure::new(Kind::Busy, UserError::rate_limit(what))
     }
 
     pub fn internal(what: impl std::fmt::Display) -> Failure {
@@ -128,6 +133,7 @@ impl From<Failure> for tonic::Status {
             Kind::UnknownOutcome => (tonic::Code::Unknown, W::UnknownOutcome),
             Kind::SchemaChanged => (tonic::Code::Aborted, W::SchemaChanged),
             Kind::Unreadable => (tonic::Code::DataLoss, W::Unreadable),
+            Kind::Busy => (tonic::Code::ResourceExhausted, W::Busy),
         };
         let details = wire::Failure {
             kind: kind.into(),

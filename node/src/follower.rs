@@ -4,9 +4,10 @@ use crate::columns::keys_from_wire;
 use crate::deletes::Deletes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use mishards_proto::node::DeletesUpdate;
+use mishards_proto::node::{DeleteEntry, DeletesUpdate};
 use mishards_segment::Delete;
 use mishards_types::{CollectionId, Epoch, PartitionId, Sequence, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,13 @@ async fn receive_kept(
 }
 
 fn apply(deletes: &Deletes, update: DeletesUpdate) {
-    for entry in update.deletes {
+    add_deletes(deletes, update.deletes, update.floors);
+    deletes.advance_followed(Sequence(update.through));
+}
+
+/// Adds what another node says of deletes.
+pub fn add_deletes(deletes: &Deletes, entries: Vec<DeleteEntry>, floors: BTreeMap<i64, u64>) {
+    for entry in entries {
         let one = |key| {
             Arc::new(Delete {
                 sequence: Sequence(entry.sequence),
@@ -77,8 +84,7 @@ fn apply(deletes: &Deletes, update: DeletesUpdate) {
         let list = keys_from_wire(entry.keys).into_iter().map(one).collect();
         deletes.add_followed(CollectionId(entry.collection_id), list);
     }
-    for (collection, floor) in update.floors {
+    for (collection, floor) in floors {
         deletes.raise_floor(CollectionId(collection), Sequence(floor));
     }
-    deletes.advance_followed(Sequence(update.through));
 }

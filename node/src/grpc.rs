@@ -75,6 +75,29 @@ impl node_server::Node for Node {
         Ok(Response::new(self.run_growing(request.into_inner())?))
     }
 
+    async fn open(
+        &self,
+        request: Request<OpenRequest>,
+    ) -> std::result::Result<Response<OpenResponse>, Status> {
+        Ok(Response::new(self.run_open(request.into_inner()).await?))
+    }
+
+    async fn close(
+        &self,
+        request: Request<CloseRequest>,
+    ) -> std::result::Result<Response<CloseResponse>, Status> {
+        Ok(Response::new(self.run_close(request.into_inner()).await?))
+    }
+
+    type WatchLogStream = BoxStream<'static, std::result::Result<LogUpdate, Status>>;
+
+    async fn watch_log(
+        &self,
+        _: Request<WatchLogRequest>,
+    ) -> std::result::Result<Response<Self::WatchLogStream>, Status> {
+        Ok(Response::new(self.writer()?.watch_log()))
+    }
+
     type WatchCatalogStream = BoxStream<'static, std::result::Result<CatalogUpdate, Status>>;
 
     async fn watch_catalog(

@@ -1,18 +1,24 @@
 //! The stateful server: answers sub-queries over segments and growing rows, and, as the writable node, owns the
 //! log, the catalog and all background work.
 
+mod admission;
 mod columns;
 mod deletes;
+mod describe;
+mod directory;
 mod error;
 mod filter;
 mod follower;
+mod fresh_rows;
 mod grpc;
 mod metrics;
+mod open;
 mod options;
 mod pools;
 mod read;
 mod segment_cache;
 mod service;
+mod standby;
 mod tombstones;
 mod unit;
 mod writer;
@@ -23,4 +29,5 @@ pub use metrics::Metrics;
 pub use options::{IngestOptions, NodeOptions};
 pub use pools::Pools;
 pub use service::{API_VERSION, Node, NodeParts};
+pub use standby::LogSource;
 pub use writer::{Others, Writer, WriterParts, silent_lease};

@@ -18,6 +18,11 @@ pub struct Metrics {
     pub open_segments: IntGauge,
     pub quarantined_segments: IntGauge,
     pub is_writer: IntGauge,
+    pub is_standby: IntGauge,
+    pub epoch: IntGauge,
+    pub applied_sequence: IntGauge,
+    pub busy_total: IntCounter,
+    pub lease_renewal_failures_total: IntCounter,
     pub orphan_files: IntGauge,
     pub orphan_bytes: IntGauge,
 }
@@ -62,6 +67,20 @@ impl Metrics {
             )?,
             open_segments: gauge("mishards_node_open_segments", "Segments held open")?,
             is_writer: gauge("mishards_node_is_writer", "1 while this node is the writable node")?,
+            is_standby: gauge("mishards_node_is_standby", "1 while this node waits to be the writable node")?,
+            epoch: gauge("mishards_node_epoch", "Term of this node as the writable node, 0 otherwise")?,
+            applied_sequence: gauge(
+                "mishards_node_applied_sequence",
+                "Last log record whose rows or deletes are applied here",
+            )?,
+            busy_total: counter(
+                "mishards_node_busy_total",
+                "Sub-queries that were refused because too many were under way",
+            )?,
+            lease_renewal_failures_total: counter(
+                "mishards_node_lease_renewal_failures_total",
+                "Renewals of the lease that the database did not answer",
+            )?,
             quarantined_segments: gauge(
                 "mishards_node_quarantined_segments",
                 "Segments found damaged, named in the log, and not served",

@@ -11,6 +11,9 @@ pub struct NodeOptions {
     pub search_threads: usize,
     /// How long a sub-query waits for a delete that it needs before the next candidate is tried.
     pub catch_up_wait: Duration,
+    /// Sub-queries under way past which more are refused, to be answered by another node. Of those for published segments
+    /// the writable node takes a quarter.
+    pub max_subqueries: usize,
 }
 
 /// Settings of the writable node.

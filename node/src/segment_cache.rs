@@ -130,6 +130,16 @@ impl SegmentCache {
             .ok_or_else(|| Failure::internal("a segment was not opened"))
     }
 
+    /// Number of segments that are held open or were asked for lately.
+    pub fn open_segments(&self) -> usize {
+        lock(&self.slots).len()
+    }
+
+    /// Closes a segment; who is searching it keeps it until done. Answers whether it was there.
+    pub fn close(&self, segment: SegmentId) -> bool {
+        lock(&self.slots).remove(&segment).is_some()
+    }
+
     /// Closes what has not been used for a while, and counts what is left.
     pub fn close_idle(&self) {
         let now = self.clock.elapsed();

@@ -1,25 +1,29 @@
 //! What a node does with a request: opens what it is about, runs it on the right threads, and describes the answer.
 
+use crate::admission::{Admission, Inside, Share};
 use crate::columns::keys_to_wire;
 use crate::deletes::Deletes;
 use crate::read::{Found, ReadScope, SearchJob, fetch_columns, query_units, search_units};
 use crate::segment_cache::{Deltas, SegmentCache};
+use crate::standby::Standby;
 use crate::unit::Unit;
 use crate::{Failure, Metrics, NodeOptions, Pools, Result, Writer};
 use arc_swap::ArcSwapOption;
-use mishards_catalog::{Command, DeltaFile, Segment};
+use mishards_catalog::Command;
 use mishards_index::Bounds;
 use mishards_proto::node::*;
 use mishards_storage::Storage;
-use mishards_types::{Clock, CollectionId, Error, FieldId, Metric, SegmentId, Sequence};
+use mishards_trace::{Span, Tracer};
+use mishards_types::{Clock, CollectionId, Error, FieldId, Metric, SegmentId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The version of this API that we speak.
 pub const API_VERSION: u32 = 1;
 
 const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+const UNMARKED_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -28,45 +32,59 @@ pub struct NodeParts {
     pub clock: Arc<dyn Clock>,
     pub pools: Pools,
     pub metrics: Metrics,
+    pub tracer: Tracer,
 }
 
 /// A node: read-only until it is given a writer. Cheap to clone.
 #[derive(Clone)]
 pub struct Node {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    options: NodeOptions,
+pub(crate) struct Inner {
+    pub options: NodeOptions,
+    pub storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
-    pools: Pools,
-    metrics: Metrics,
-    deletes: Arc<Deletes>,
-    cache: Arc<SegmentCache>,
-    writer: ArcSwapOption<Writer>,
-    stands_by: AtomicBool,
+    pub pools: Pools,
+    pub metrics: Metrics,
+    tracer: Tracer,
+    admission: Admission,
+    pub deletes: Arc<Deletes>,
+    pub cache: Arc<SegmentCache>,
+    pub writer: ArcSwapOption<Writer>,
+    pub standby: ArcSwapOption<Standby>,
+    pub stands_by: AtomicBool,
+    pub leaving: AtomicBool,
+    /// Of the shared directory, as it was last seen; 0 when it has no marker yet.
+    pub directory: AtomicU64,
 }
 
 impl Node {
     pub fn new(parts: NodeParts) -> Node {
         let deletes = Arc::new(Deletes::default());
+        let NodeParts { options, storage, clock, pools, metrics, tracer } = parts;
         let cache = Arc::new(SegmentCache::new(
-            parts.storage,
+            Arc::clone(&storage),
             Arc::clone(&deletes),
-            Arc::clone(&parts.clock),
-            parts.metrics.clone(),
+            Arc::clone(&clock),
+            metrics.clone(),
         ));
-        let NodeParts { options, clock, pools, metrics, .. } = parts;
         Node {
             inner: Arc::new(Inner {
+                admission: Admission::new(options.max_subqueries, metrics.clone()),
                 options,
+                storage,
                 clock,
                 pools,
                 metrics,
+                tracer,
                 deletes,
                 cache,
                 writer: ArcSwapOption::empty(),
+                standby: ArcSwapOption::empty(),
                 stands_by: AtomicBool::new(false),
+                leaving: AtomicBool::new(false),
+                directory: AtomicU64::new(0),
             }),
         }
     }
@@ -82,43 +100,68 @@ impl Node {
             Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await;
         let writer = started.inspect_err(|_| self.inner.deletes.disown())?;
         self.inner.writer.store(Some(Arc::clone(&writer)));
+        self.inner.standby.store(None);
         self.inner.stands_by.store(false, Ordering::Relaxed);
         self.inner.metrics.is_writer.set(1);
+        self.look_at_directory().await?;
         Ok(writer)
     }
 
-    /// Follows a writer's deletes, and closes what is not used any more, until the future is dropped.
+    /// Follows a writer's deletes until the future is dropped.
     pub fn follow(&self, source: Arc<dyn crate::DeleteSource>) -> impl Future<Output = ()> + Send + use<> {
-        let follow = crate::follow_deletes(source, Arc::clone(&self.inner.deletes));
-        let inner = Arc::clone(&self.inner);
-        let tidy = async move {
-            loop {
-                tokio::time::sleep(TIDY_EVERY).await;
-                inner.cache.close_idle();
-            }
-        };
+        crate::follow_deletes(source, Arc::clone(&self.inner.deletes))
+    }
+
+    /// Follows a writer's log, so that this node answers for growing rows too, until the future is dropped. `window` is
+    /// how long the writer keeps what it removes.
+    pub fn follow_log(
+        &self,
+        source: Arc<dyn crate::LogSource>,
+        window: std::time::Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let deletes = Arc::clone(&self.inner.deletes);
+        let standby = Standby::new(deletes, self.inner.metrics.clone(), window);
+        self.inner.standby.store(Some(Arc::clone(&standby)));
+        standby.follow(source, self.inner.pools.clone())
+    }
+
+    /// Closes what is not used any more, and sees whether the shared directory is still there, until the future is dropped.
+    pub fn tidy(&self) -> impl Future<Output = ()> + Send + use<> {
+        let node = self.clone();
         async move {
-            tokio::join!(follow, tidy);
+            loop {
+                // The first writer of a cluster marks the directory: then it is to be known soon.
+                let is_marked = node.inner.directory.load(Ordering::Relaxed) != 0;
+                tokio::time::sleep(if is_marked { TIDY_EVERY } else { UNMARKED_EVERY }).await;
+                // The writer's housekeeping does it itself, where there is one.
+                if node.writer().is_err() {
+                    node.inner.cache.close_idle();
+                }
+                if let Err(e) = node.look_at_directory().await {
+                    tracing::error!(error = %e, "the shared directory is not the one that it was");
+                }
+            }
         }
+    }
+
+    /// Lets a sub-query in.
+    fn enter(&self, scope: &ReadScope) -> Result<Inside> {
+        let share = if self.writer().is_ok() && !scope.growing { Share::Quarter } else { Share::All };
+        self.inner.admission.enter(&self.inner.options.name, share)
+    }
+
+    /// The span of a sub-query, and what it says of what is read.
+    fn span(&self, name: &'static str, traceparent: &str, scope: &ReadScope) -> Span {
+        let span = self.inner.tracer.serve(name, Some(traceparent).filter(|text| !text.is_empty()));
+        span.set("node", self.inner.options.name.clone());
+        span.set("segments", scope.segments.len() as i64);
+        span.set("growing", scope.growing);
+        span
     }
 
     pub(crate) fn writer(&self) -> Result<Arc<Writer>> {
         let writer = self.inner.writer.load_full().filter(|w| !w.has_ended());
         writer.ok_or_else(|| Failure::not_writer(format!("node {} is read-only", self.inner.options.name)))
-    }
-
-    pub(crate) fn run_describe(&self) -> DescribeResponse {
-        let writer = self.inner.writer.load_full().filter(|w| !w.has_ended());
-        DescribeResponse {
-            cluster_id: self.inner.options.cluster_id.clone(),
-            name: self.inner.options.name.clone(),
-            writable: writer.is_some(),
-            api_min: API_VERSION,
-            api_max: API_VERSION,
-            epoch: writer.map_or(0, |w| w.log_id().epoch.0),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            standby: self.inner.stands_by.load(Ordering::Relaxed),
-        }
     }
 
     /// Opens everything that a scope is about, with every delete that it needs applied.
@@ -133,79 +176,28 @@ impl Node {
                 inner.options.name
             )));
         }
-        let (mut segments, mut deltas, mut through) = (Vec::new(), Vec::new(), scope.deltas_through);
-        let mut growing = Vec::new();
-        if scope.growing {
-            (growing, segments, deltas, through) = self.not_in(scope)?;
-        }
+        let fresh = if scope.growing { Some(self.fresh_rows(scope)?) } else { None };
         let (cache, scope) = (Arc::clone(&inner.cache), Arc::clone(scope));
         inner
             .pools
             .io(move || {
                 let published = Deltas { files: &scope.deltas, through: scope.deltas_through };
-                let mut units = Vec::with_capacity(scope.segments.len() + segments.len() + growing.len());
+                let mut units = Vec::with_capacity(scope.segments.len());
                 for segment in &scope.segments {
                     units.push(cache.open(segment, &scope.schema, &published)?);
                 }
-                let newest = Deltas { files: &deltas, through };
-                for segment in &segments {
+                let Some(fresh) = fresh else { return Ok(units) };
+                let newest = Deltas { files: &fresh.deltas, through: fresh.deltas_through };
+                for segment in &fresh.segments {
                     // To the request these are growing rows still.
                     let mut unit = (*cache.open(segment, &scope.schema, &newest)?).clone();
                     unit.segment = SegmentId(0);
                     units.push(Arc::new(unit));
                 }
-                units.extend(growing);
+                units.extend(fresh.growing);
                 Ok(units)
             })
             .await
-    }
-
-    /// Every row that is not in V: growing rows, and segments written from growing rows after V.
-    #[expect(clippy::type_complexity, reason = "four plain lists, used once")]
-    fn not_in(
-        &self,
-        scope: &ReadScope,
-    ) -> Result<(Vec<Arc<Unit>>, Vec<Arc<Segment>>, Vec<DeltaFile>, Sequence)> {
-        let writer = self.writer()?;
-        let view = writer.view();
-        let snapshot = &view.snapshot;
-        if scope.version.commit_seq > snapshot.version.commit_seq || view.applied_timestamp < scope.timestamp
-        {
-            return Err(Failure::not_caught_up(format!(
-                "V {} or T {} is not here yet",
-                scope.version, scope.timestamp
-            )));
-        }
-        if !snapshot.knows(scope.version) {
-            return Err(Failure::too_old(format!(
-                "V {} is not in the history up to {}",
-                scope.version, snapshot.version
-            )));
-        }
-        // Merges have left out rows that were dead for longer than the window.
-        let oldest = view.applied_timestamp.minus_ms(writer.window().as_millis() as u64);
-        if scope.timestamp < oldest {
-            let text =
-                format!("the read is at {}, older than the window: begin anew", scope.timestamp.unix_ms());
-            return Err(Failure::new(crate::Kind::Refused, Error::new(mishards_types::Code(11), text)));
-        }
-        // Its growing rows went with it.
-        let Some(collection) = snapshot.collection(scope.collection) else {
-            return Err(Failure::too_old(format!("collection {} has been dropped", scope.collection)));
-        };
-        if snapshot.has_dropped_since(scope.version.commit_seq, scope.collection, &scope.partitions) {
-            return Err(Failure::too_old(format!(
-                "a partition of collection {} was dropped after V {}",
-                scope.collection, scope.version
-            )));
-        }
-        let wanted =
-            |s: &Arc<Segment>| scope.partitions.is_empty() || scope.partitions.contains(&s.partition);
-        let segments =
-            snapshot.flushed_since(scope.version, scope.collection).into_iter().filter(wanted).collect();
-        let growing = view.growing_units(scope.collection, &scope.partitions);
-        let deltas = snapshot.recent_deltas_of(scope.collection).map(|d| (**d).clone()).collect();
-        Ok((growing, segments, deltas, collection.deltas_through))
     }
 
     fn served(&self, started: std::time::Duration, scope: &ReadScope, units: &[Arc<Unit>]) -> Served {
@@ -221,9 +213,18 @@ impl Node {
     pub(crate) async fn run_search(&self, request: SearchRequest) -> Result<RowBatch> {
         let _timer = self.inner.metrics.search_seconds.start_timer();
         let started = self.inner.clock.elapsed();
+        let traceparent = traceparent_of(request.scope.as_ref());
         let job = search_job(request)?;
         let scope = Arc::clone(&job.scope);
+        let _inside = self.enter(&scope)?;
+        let span = self.span("node_search", &traceparent, &scope);
+        span.set("nq", job.nq as i64);
+        span.set("topk", job.k as i64);
+        let open = span.child("open_segments");
         let units = self.units(&scope).await?;
+        drop(open);
+        span.set("rows", units.iter().map(|u| u.rows.len() as i64).sum::<i64>());
+        let _work = span.child("search_segments");
         let cancelled = CancelOnDrop::default();
         let flag = Arc::clone(&cancelled.0);
         let (lists, units) = self
@@ -247,7 +248,10 @@ impl Node {
     pub(crate) async fn run_query(&self, request: QueryRequest) -> Result<RowBatch> {
         let _timer = self.inner.metrics.query_seconds.start_timer();
         let started = self.inner.clock.elapsed();
+        let traceparent = traceparent_of(request.scope.as_ref());
         let scope = Arc::new(ReadScope::decode(request.scope)?);
+        let _inside = self.enter(&scope)?;
+        let _span = self.span("node_query", &traceparent, &scope);
         let units = self.units(&scope).await?;
         let (job_scope, job_units) = (Arc::clone(&scope), units.clone());
         let limit = request.limit as usize;
@@ -263,15 +267,21 @@ impl Node {
     }
 
     pub(crate) async fn run_fetch(&self, mut request: FetchRequest) -> Result<FetchResponse> {
+        let traceparent = traceparent_of(request.scope.as_ref());
         let scope = Arc::new(ReadScope::decode(request.scope.take())?);
+        let _span = self.span("node_fetch", &traceparent, &scope);
         let units = self.units(&scope).await?;
         let columns = self.inner.pools.search(move || fetch_columns(request, &units)).await?;
         Ok(FetchResponse { columns })
     }
 
     pub(crate) async fn run_read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
-        let writer = self.writer()?;
-        let view = writer.view();
+        let standby = || self.inner.standby.load_full().and_then(|standby| standby.view());
+        let (writer, view, epoch) = match (self.writer(), standby()) {
+            (Ok(writer), _) => (Some(Arc::clone(&writer)), writer.view(), writer.log_id().epoch),
+            (Err(_), Some(tail)) if request.from_standby => (None, Arc::clone(&tail.view), tail.epoch),
+            (Err(failure), _) => return Err(failure),
+        };
         let database = view
             .snapshot
             .database(&request.database)
@@ -281,13 +291,15 @@ impl Node {
             .resolve(database.id, &request.collection)
             .ok_or_else(|| Error::collection_not_found(&request.database, &request.collection))?;
         // T was taken with the view; only now the fence says that it was ours to give.
-        writer.check_not_fenced().await?;
+        if let Some(writer) = writer {
+            writer.check_not_fenced().await?;
+        }
         let v = view.last_schema_change;
         Ok(ReadPointResponse {
             version: Some(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }),
             timestamp: view.applied_timestamp.0,
             delete_sequence: view.last_delete.get(&collection.id).map_or(0, |s| s.0),
-            epoch: writer.log_id().epoch.0,
+            epoch: epoch.0,
             collection_id: collection.id.0,
         })
     }
@@ -341,6 +353,10 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+fn traceparent_of(scope: Option<&Scope>) -> String {
+    scope.map_or_else(String::new, |scope| scope.traceparent.clone())
 }
 
 fn search_job(request: SearchRequest) -> Result<SearchJob> {

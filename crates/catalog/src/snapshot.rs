@@ -115,6 +115,28 @@ impl Snapshot {
         self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
     }
 
+    /// The oldest commit whose successors are all known here.
+    pub fn oldest_known(&self) -> u64 {
+        self.history.first().map_or(self.version.commit_seq, |v| v.commit_seq)
+    }
+
+    /// This snapshot for one who has seen `earlier` just before it: what the rows do not say (which versions came before,
+    /// what was dropped) is carried over, back to the commit `oldest`, beyond which removed rows may be missing.
+    pub fn following(mut self, earlier: &Snapshot, oldest: u64) -> Snapshot {
+        if earlier.epoch != self.epoch || earlier.version.commit_seq > self.version.commit_seq {
+            return self;
+        }
+        let at = self.version.commit_seq;
+        let known = earlier.history.iter().filter(|v| v.commit_seq >= oldest && **v != self.version).copied();
+        self.history = known.chain([self.version]).collect();
+        let gone = earlier.partitions.values().filter(|p| !self.partitions.contains_key(&p.id));
+        let before = earlier.past_partitions.iter().filter(|(removed, _)| *removed > oldest).cloned();
+        self.past_partitions = before.chain(gone.map(|p| (at, Arc::clone(p)))).collect();
+        let gone = earlier.collections.keys().filter(|id| !self.collections.contains_key(id));
+        self.dropped = earlier.dropped.iter().chain(gone).copied().collect();
+        self
+    }
+
     fn put(&mut self, entity: Entity, at: u64) {
         match entity {
             Entity::Database(x) => drop(self.databases.insert(x.id, Arc::new(x))),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// File systems of one host, where a lock on a file says which processes live (`statfs` magic numbers, linux/magic.h):
 /// ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs, ramfs, overlayfs.
@@ -17,7 +17,7 @@ const LOCAL_FS: [u32; 8] =
 /// Directories to remember; beyond it they are made durable again.
 const KNOWN_DIRECTORIES: usize = 4096;
 
-/// Tries to make a file below directories that others remove when they are empty.
+/// Tries to make a file below directories that other processes remove when they are empty.
 const CREATE_TRIES: usize = 5;
 
 /// See [`Storage`].
@@ -25,6 +25,8 @@ pub struct LocalDir {
     root: PathBuf,
     /// Directories whose entries up to the root this process has made durable.
     durable: Mutex<HashSet<PathBuf>>,
+    /// Held shared while a file and the directories above it are made, alone while empty directories are removed.
+    emptying: RwLock<()>,
 }
 
 impl LocalDir {
@@ -38,7 +40,7 @@ impl LocalDir {
         if let Some(parent) = root.parent() {
             sync_dir(&name, parent)?;
         }
-        Ok(LocalDir { root, durable: Mutex::default() })
+        Ok(LocalDir { root, durable: Mutex::default(), emptying: RwLock::default() })
     }
 
     pub fn root(&self) -> &Path {
@@ -111,7 +113,7 @@ impl LocalDir {
         sync_dir(path, full.parent().unwrap_or(&self.root))
     }
 
-    /// Makes a file and the directories above it; those that another thread has just left empty are made again.
+    /// Makes a file and the directories above it; those that another process has just left empty are made again.
     fn make(
         &self,
         path: &str,
@@ -119,13 +121,16 @@ impl LocalDir {
         file: impl Fn() -> std::io::Result<File>,
         op: &'static str,
     ) -> Result<File> {
+        let _not_emptied = self.emptying.read().unwrap_or_else(PoisonError::into_inner);
         let mut tries = 0;
         loop {
             tries += 1;
-            let made =
-                self.make_parents(path, full).and_then(|()| file().map_err(|e| Error::io(op, path, e)));
+            let parents = self.make_parents(path, full);
+            // A directory that goes while it is made may also read as "exists", and not be there.
+            let vanished = matches!(&parents, Err(e) if e.kind == Kind::Exists);
+            let made = parents.and_then(|()| file().map_err(|e| Error::io(op, path, e)));
             match made {
-                Err(e) if e.kind == Kind::NotFound && tries < CREATE_TRIES => {
+                Err(e) if (vanished || e.kind == Kind::NotFound) && tries < CREATE_TRIES => {
                     let _ = full.parent().map(|parent| self.known().remove(parent));
                 }
                 made => return made,
@@ -220,6 +225,7 @@ impl Storage for LocalDir {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", path, e)),
             _ => {}
         }
+        let _nobody_makes = self.emptying.write().unwrap_or_else(PoisonError::into_inner);
         // Fails at the first that is not empty.
         for parent in full.ancestors().skip(1).take_while(|dir| *dir != self.root) {
             self.known().remove(parent);

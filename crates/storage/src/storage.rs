@@ -22,8 +22,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a new, empty file for appending; its directory entry is durable on return.
     fn create(&self, path: &str) -> Result<Box<dyn Sink>>;
 
-    /// Writes a whole small file over whatever stands there: all of it or nothing. Only for the epoch marker
-    /// and fences, which are read while their owner lives.
+    /// Writes a whole small file over whatever stands there: all of it or nothing. Only for markers and fences, which are
+    /// read while their owner lives.
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
 
     /// The whole file, read anew.

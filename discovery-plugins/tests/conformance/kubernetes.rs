@@ -75,11 +75,11 @@ async fn a_list_that_became_too_old_between_two_pages_begins_anew() {
     let server = server().await;
     server.with(|s| {
         s.page = 1;
-        s.continuations.push_back(Reply::Status(410));
+        s.continuations.push_back(Reply::GoneWith("one".to_owned()));
     });
     let plugin = plugin(&server);
-    Watch::of(&plugin).begins_with(&three()).await;
-    assert_eq!(lists(&server).len(), 4);
+    Watch::of(&plugin).begins_with(&pods(&[("c", "10.0.0.3")])).await;
+    assert_eq!(lists(&server).len(), 3);
 }
 
 /// A server whose lists are always too old by the second page.

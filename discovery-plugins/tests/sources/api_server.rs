@@ -30,6 +30,8 @@ pub enum Reply {
     },
     /// Not even a status.
     Nothing,
+    /// This slice goes, and with it what the list was made from.
+    GoneWith(String),
 }
 
 /// A request: its query, and the token it came with.
@@ -269,6 +271,10 @@ async fn answer(Shared(shared): Shared<Arc<Inner>>, request: Request) -> Respons
     match scripted {
         Some(Reply::Status(code)) => status(code),
         Some(Reply::Nothing) => std::future::pending().await,
+        Some(Reply::GoneWith(name)) => {
+            shared.with(|s| s.remove(&name));
+            status(410)
+        }
         Some(Reply::Text { text: said, ends: true }) => text(said),
         Some(Reply::Text { text: said, ends: false }) => {
             let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from(said))]);

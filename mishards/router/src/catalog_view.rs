@@ -73,6 +73,11 @@ impl CatalogView {
         tokio::time::timeout(PATIENCE, wait).await.map_err(late)
     }
 
+    /// Says when there is a newer snapshot.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// Takes a snapshot unless a newer one is here. Another epoch's word counts more than ours.
     fn offer(&self, snapshot: Snapshot) {
         let newer = self.snapshot.load().as_ref().is_none_or(|ours| {

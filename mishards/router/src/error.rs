@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 /// What the router may do about a failed call on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The node was not reached or broke off: the next candidate.
+    /// No connection could be made, so nothing was sent: the next candidate.
+    Unreached,
+    /// The node did not answer in time, or the way to it failed: the next candidate.
     Transport,
+    /// The connection broke while the node had the request: the next candidate, once.
+    Broken,
     Refused,
     NotCaughtUp,
     SnapshotTooOld,
@@ -18,6 +22,8 @@ pub enum Kind {
     UnknownOutcome,
     SchemaChanged,
     Unreadable,
+    /// The node has too much to do: the next candidate.
+    Busy,
 }
 
 /// A failed call on a node.
@@ -37,7 +43,7 @@ impl Failure {
         let known = wire::Failure::decode(status.details()).ok().filter(|f| f.code != 0);
         let Some(known) = known else {
             let text = format!("node {node}: {:?}: {}", status.code(), status.message());
-            return Failure::new(Kind::Transport, Error::unavailable(text));
+            return Failure::new(transport_kind(status), Error::unavailable(text));
         };
         use wire::failure::Kind as W;
         let kind = match known.kind() {
@@ -48,14 +54,35 @@ impl Failure {
             W::UnknownOutcome => Kind::UnknownOutcome,
             W::SchemaChanged => Kind::SchemaChanged,
             W::Unreadable => Kind::Unreadable,
+            W::Busy => Kind::Busy,
         };
         Failure::new(kind, Error::new(Code(known.code), known.message))
+    }
+
+    /// Whether the node, or the way to it, is at fault, and not what it was asked.
+    pub fn is_of_the_node(&self) -> bool {
+        matches!(self.kind, Kind::Unreached | Kind::Transport | Kind::Broken)
     }
 
     /// Whether another node may answer the same.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.kind, Kind::Refused | Kind::UnknownOutcome | Kind::SchemaChanged)
     }
+}
+
+/// How the transport failed, as far as it tells.
+fn transport_kind(status: &tonic::Status) -> Kind {
+    let mut source = std::error::Error::source(status);
+    if source.is_none() {
+        return Kind::Transport;
+    }
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return Kind::Unreached;
+        }
+        source = error.source();
+    }
+    Kind::Broken
 }
 
 impl From<Failure> for Error {

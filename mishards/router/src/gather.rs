@@ -1,5 +1,6 @@
 //! Merging sub-results: newest copy of each key, one order, offset and limit, groups. Pure.
 
+use crate::scatter::About;
 use crate::wire::keys_of;
 use mishards_proto::node::RowBatch;
 use mishards_types::{Key, SegmentId, Timestamp};
@@ -18,8 +19,12 @@ pub struct Row {
     pub group: Option<String>,
 }
 
-/// The lists of one sub-result, one per query. `None` when its parts do not fit together.
-pub fn decode(batch: RowBatch) -> Option<Vec<Vec<Row>>> {
+/// The lists of one sub-result, one per query. `None` when its parts do not fit together, or are not about what was
+/// asked: an answer that lacks a segment would be missed by nobody.
+pub fn decode(batch: RowBatch, queries: usize, about: &About) -> Option<Vec<Vec<Row>>> {
+    if !is_about(&batch, about) || batch.lens.len() != queries {
+        return None;
+    }
     let keys = keys_of(batch.keys);
     let count = keys.len();
     let aligned = [batch.timestamps.len(), batch.segments.len(), batch.rows.len(), batch.scores.len()]
@@ -27,6 +32,10 @@ pub fn decode(batch: RowBatch) -> Option<Vec<Vec<Row>>> {
         .all(|n| *n == count);
     let total: u64 = batch.lens.iter().map(|n| u64::from(*n)).sum();
     if !aligned || total != count as u64 || !(batch.groups.is_empty() || batch.groups.len() == count) {
+        return None;
+    }
+    let known = |id: &i64| if *id == 0 { about.growing } else { about.segments.contains(id) };
+    if !batch.segments.iter().all(known) {
         return None;
     }
     let mut groups = batch.groups.into_iter();
@@ -39,6 +48,16 @@ pub fn decode(batch: RowBatch) -> Option<Vec<Vec<Row>>> {
         group: groups.next(),
     });
     Some(batch.lens.iter().map(|n| rows.by_ref().take(*n as usize).collect()).collect())
+}
+
+/// Whether a node has answered for all that it was asked about.
+pub fn is_about(batch: &RowBatch, about: &About) -> bool {
+    let mut asked = about.segments.clone();
+    let Some(served) = &batch.served else { return false };
+    let mut answered = served.segments.clone();
+    asked.sort_unstable();
+    answered.sort_unstable();
+    asked == answered && served.growing == about.growing
 }
 
 /// Of several copies of a key the newest stays; then nearest first, ties by the smaller key.
@@ -137,8 +156,43 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_whose_parts_do_not_fit_is_refused() {
-        assert!(decode(RowBatch { lens: vec![1], ..Default::default() }).is_none());
+    fn a_batch_that_does_not_fit_is_refused() {
+        use mishards_proto::node::Served;
+        use mishards_proto::schema::{IDs, LongArray, i_ds::IdField};
+        let about = About { segments: vec![7, 8], growing: true };
+        let good = RowBatch {
+            lens: vec![1, 1],
+            keys: Some(IDs { id_field: Some(IdField::IntId(LongArray { data: vec![1, 2] })) }),
+            timestamps: vec![5, 6],
+            segments: vec![8, 0],
+            rows: vec![0, 1],
+            scores: vec![0.5, 0.25],
+            served: Some(Served { segments: vec![8, 7], growing: true, ..Default::default() }),
+            ..Default::default()
+        };
+        let lists = decode(good.clone(), 2, &about).unwrap();
+        assert_eq!((lists[0][0].segment, lists[1][0].segment), (SegmentId(8), SegmentId(0)));
+        type Spoil = fn(&mut RowBatch);
+        let spoil: [(&str, Spoil); 9] = [
+            ("another number of queries", |b| b.lens = vec![2]),
+            ("lengths that do not add up", |b| b.lens = vec![1, 2]),
+            ("a score too few", |b| b.scores.truncate(1)),
+            ("a group too few", |b| b.groups = vec!["1".to_owned()]),
+            ("no keys", |b| b.keys = None),
+            ("a row of a segment that was not asked for", |b| b.segments = vec![9, 0]),
+            ("a segment left out", |b| b.served.as_mut().unwrap().segments = vec![8]),
+            ("growing rows left out", |b| b.served.as_mut().unwrap().growing = false),
+            ("no word of what was searched", |b| b.served = None),
+        ];
+        for (what, spoil) in spoil {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            assert!(decode(bad, 2, &about).is_none(), "{what}");
+        }
+        assert!(
+            decode(good, 2, &About { growing: false, ..about }).is_none(),
+            "a growing row that was not asked for"
+        );
     }
 
     proptest! {

@@ -22,6 +22,8 @@ pub trait NodeClient: Send + Sync + 'static {
     async fn change(&self, request: ChangeRequest) -> Result<ChangeResponse>;
     async fn flush(&self, request: FlushRequest) -> Result<FlushResponse>;
     async fn growing(&self, request: GrowingRequest) -> Result<GrowingResponse>;
+    async fn open(&self, request: OpenRequest) -> Result<OpenResponse>;
+    async fn close(&self, request: CloseRequest) -> Result<CloseResponse>;
     async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>>;
 }
 
@@ -108,6 +110,14 @@ impl NodeClient for GrpcNode {
 
     async fn growing(&self, request: GrowingRequest) -> Result<GrowingResponse> {
         unary!(self, growing, request)
+    }
+
+    async fn open(&self, request: OpenRequest) -> Result<OpenResponse> {
+        unary!(self, open, request)
+    }
+
+    async fn close(&self, request: CloseRequest) -> Result<CloseResponse> {
+        unary!(self, close, request)
     }
 
     async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>> {

@@ -4,7 +4,7 @@
 use mishards_catalog::{Collection, Segment, Snapshot};
 use mishards_expr::Templates;
 use mishards_proto::node::{Scope, Version as WireVersion};
-use mishards_types::{Error, PartitionId, Result, Timestamp};
+use mishards_types::{CollectionId, Error, PartitionId, Result, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -73,25 +73,13 @@ pub fn plan_read(
     filter: &Filter,
     at: ReadPoint,
 ) -> Result<ReadPlan> {
-    let json = |e: serde_json::Error| Error::internal(format!("cannot encode the plan: {e}"));
     let covered = |s: &&Arc<Segment>| partitions.contains(&s.partition) && s.min_timestamp <= at.timestamp;
     let segments = snapshot.segments_of(collection.id).filter(covered).cloned().collect();
-    let deltas = snapshot.deltas_of(collection.id).map(|d| serde_json::to_vec(&**d).map_err(json));
     let all = snapshot.partitions_of(collection.id).all(|p| partitions.contains(&p.id));
     let scope = Scope {
         epoch: at.epoch,
-        version: Some(WireVersion {
-            commit_seq: snapshot.version.commit_seq,
-            commit_id: snapshot.version.commit_id,
-        }),
         timestamp: at.timestamp.0,
         delete_sequence: at.delete_sequence,
-        collection_id: collection.id.0,
-        schema: serde_json::to_vec(&collection.schema).map_err(json)?,
-        segments: Vec::new(),
-        deltas: deltas.collect::<Result<_>>()?,
-        deltas_through: collection.deltas_through.0,
-        growing: false,
         partitions: if all { Vec::new() } else { partitions.iter().map(|p| p.0).collect() },
         filter: filter.text.clone(),
         templates: if filter.values.is_empty() {
@@ -99,6 +87,7 @@ pub fn plan_read(
         } else {
             serde_json::to_vec(&filter.values).map_err(json)?
         },
+        ..scope_of(snapshot, collection)?
     };
     Ok(ReadPlan {
         collection: Arc::clone(collection),
@@ -106,4 +95,37 @@ pub fn plan_read(
         growing_optional: at.growing_optional,
         scope,
     })
+}
+
+/// A scope that is about opening some segments of a collection, and nothing else; `None` when the collection is gone.
+pub fn scope_to_open(
+    snapshot: &Snapshot,
+    collection: CollectionId,
+    segments: &[Arc<Segment>],
+) -> Option<Scope> {
+    let mut scope = scope_of(snapshot, snapshot.collection(collection)?).ok()?;
+    scope.segments = segments.iter().map(|s| serde_json::to_vec(&**s)).collect::<Result<_, _>>().ok()?;
+    Some(scope)
+}
+
+/// What is the same for every scope of a collection at one V.
+fn scope_of(snapshot: &Snapshot, collection: &Collection) -> Result<Scope> {
+    let deltas = snapshot.deltas_of(collection.id).map(|d| serde_json::to_vec(&**d).map_err(json));
+    Ok(Scope {
+        epoch: snapshot.epoch.0,
+        version: Some(WireVersion {
+            commit_seq: snapshot.version.commit_seq,
+            commit_id: snapshot.version.commit_id,
+        }),
+        timestamp: Timestamp::MAX.0,
+        collection_id: collection.id.0,
+        schema: serde_json::to_vec(&collection.schema).map_err(json)?,
+        deltas: deltas.collect::<Result<_>>()?,
+        deltas_through: collection.deltas_through.0,
+        ..Scope::default()
+    })
+}
+
+fn json(e: serde_json::Error) -> Error {
+    Error::internal(format!("cannot encode the plan: {e}"))
 }

@@ -1,47 +1,100 @@
 //! Sub-queries to nodes: each segment to its first candidate; on failure each to its own next one, until all have
 //! been answered for.
 
+use crate::call::{Call, Subquery};
+use crate::candidates;
 use crate::error::{Failure, Kind};
 use crate::hedge::{Winner, race};
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
+use crate::placement::Placement;
 use crate::plan::ReadPlan;
-use crate::topology::{Node, Topology};
-use futures_util::StreamExt;
+use crate::topology::{Node, Nodes, Topology};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use mishards_catalog::Segment;
-use mishards_proto::node::Scope;
+use mishards_proto::node::{Scope, Served};
+use mishards_trace::Span;
 use mishards_types::{Error, SegmentId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A call on a node with a scope.
-pub type Call<T> = dyn Fn(Arc<dyn NodeClient>, Scope) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync;
+/// What a node answered to one sub-query, checked, and what it says of its work.
+pub struct Answer<T> {
+    pub value: T,
+    pub served: Option<Served>,
+}
 
-/// Rounds of "not caught up" by the writer before giving up: it is the last candidate for growing rows.
-const WRITER_ROUNDS: usize = 600;
-const WRITER_PAUSE: Duration = Duration::from_millis(20);
+/// What a node is asked about.
+pub struct Question {
+    pub scope: Scope,
+    pub about: About,
+}
 
-/// One thing to be answered for.
+/// The parts of a plan that one sub-query is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    pub segments: Vec<i64>,
+    /// Also the rows that are in no file yet.
+    pub growing: bool,
+}
+
+/// A call on a node. An answer that does not fit its question is a failure.
+pub type Ask<T> =
+    dyn Fn(Arc<dyn NodeClient>, Question) -> BoxFuture<'static, Result<Answer<T>, Failure>> + Send + Sync;
+
+/// A sub-query during which this many nodes broke off goes no further: it may be what breaks them.
+const BROKEN_NODES: usize = 2;
+
+/// A sub-query gets at least this, however little time its client has left.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// One thing to be answered for: a segment, or (`None`) the rows that are in no file yet.
 struct Task {
     segment: Option<Arc<Segment>>,
     tried: Vec<String>,
-    rounds: usize,
+    /// Nodes that broke off while they had it.
+    broken: usize,
     /// Why the last node did not answer; "snapshot too old" stays, for a new plan mends it.
     last: Option<Failure>,
 }
 
-/// What a node said about some segments.
-pub struct Part<T> {
-    pub answer: T,
+impl Task {
+    fn of(segment: Option<Arc<Segment>>) -> Task {
+        Task { segment, tried: Vec::new(), broken: 0, last: None }
+    }
 }
 
-/// Scatters a plan over the nodes that answer now.
+/// How a sub-query ended.
+pub enum Outcome<T> {
+    Answered(T),
+    /// The growing rows were optional, and nobody answers for them.
+    LeftOut,
+    Failed(Box<Failed>),
+    /// Nothing more can be done.
+    Over(Failure),
+}
+
+/// A sub-query that others may answer.
+pub struct Failed {
+    node: Node,
+    tasks: Vec<Task>,
+    failure: Failure,
+}
+
+/// Scatters a plan over the nodes that answer now, for one call.
 pub struct Scatter<'a> {
     pub topology: &'a Topology,
+    pub placement: Arc<Placement>,
     pub metrics: &'a Metrics,
+    pub call: &'a Call,
+    /// What is asked, by a name of `call`.
+    pub what: &'static str,
+    pub span: Span,
+    /// Longest time for one sub-query.
+    pub patience: Duration,
 }
 
 impl Scatter<'_> {
@@ -51,176 +104,241 @@ impl Scatter<'_> {
         plan: &ReadPlan,
         segments: &[Arc<Segment>],
         growing: bool,
-        call: &Call<T>,
-    ) -> Result<Vec<Part<T>>, Failure> {
-        let mut waiting: Vec<Task> = segments
-            .iter()
-            .map(|s| Task { segment: Some(Arc::clone(s)), tried: Vec::new(), rounds: 0, last: None })
-            .collect();
+        ask: &Ask<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut waiting: Vec<Task> = segments.iter().map(|s| Task::of(Some(Arc::clone(s)))).collect();
         if growing {
-            waiting.push(Task { segment: None, tried: Vec::new(), rounds: 0, last: None });
+            waiting.push(Task::of(None));
         }
-        let mut parts = Vec::new();
-        let mut running = FuturesUnordered::new();
+        let mut answers = Vec::new();
+        let mut running: FuturesUnordered<BoxFuture<'_, Outcome<T>>> = FuturesUnordered::new();
         loop {
-            if !plan.growing_optional && waiting.iter().any(|task| task.segment.is_none()) {
-                // One that restarts or is taken over from is back soon: better late than refused.
-                let _ = self.topology.wait_for_writer().await;
+            let (groups, homeless) = self.assign(std::mem::take(&mut waiting))?;
+            for (node, spare, tasks) in groups {
+                running.push(self.subquery(node, spare, plan, tasks, ask).boxed());
             }
-            for (node, tasks) in self.assign(plan, std::mem::take(&mut waiting))? {
-                let spare = self.spare(&node, &tasks);
-                running.push(async move {
-                    let (node, answer) = self.call(node, spare, plan, &tasks, call).await;
-                    (node, tasks, answer)
-                });
+            if homeless {
+                running.push(self.growing_rows(plan, ask, None).boxed());
             }
-            let Some((node, mut tasks, answer)) = running.next().await else { return Ok(parts) };
-            match answer {
-                Ok(answer) => parts.push(Part { answer }),
-                Err(failure) if !failure.is_retryable() => return Err(failure),
-                Err(failure) => {
-                    self.note(&node, &failure);
-                    if plan.growing_optional && failure.kind == Kind::Transport {
-                        tasks.retain(|task| task.segment.is_some());
+            match running.next().await {
+                None => return Ok(answers),
+                Some(Outcome::Answered(answer)) => answers.push(answer),
+                Some(Outcome::LeftOut) => {}
+                Some(Outcome::Over(failure)) => return Err(failure),
+                Some(Outcome::Failed(failed)) => {
+                    let Failed { node, tasks, failure } = *failed;
+                    self.metrics.subquery_retries_total.inc();
+                    tracing::debug!(node = %node.name, kind = ?failure.kind, error = %failure.error, "a sub-query failed, trying the next candidate");
+                    for task in tasks {
+                        match task.segment {
+                            None => running.push(self.growing_rows(plan, ask, Some(failure.clone())).boxed()),
+                            Some(_) => waiting.push(noted(task, &node, &failure)?),
+                        }
                     }
-                    for task in &mut tasks {
-                        self.retry(task, &node, &failure).await?;
-                    }
-                    waiting = tasks;
                 }
             }
         }
     }
 
-    /// A second node for a sub-query, should the first be slow. Growing rows have no other.
-    fn spare(&self, node: &Node, tasks: &[Task]) -> Option<Node> {
-        let segment = tasks.iter().map(|t| t.segment.as_ref()).collect::<Option<Vec<_>>>()?;
+    /// Groups tasks by the node that is next for each, with a second node for those that can be asked of one. The
+    /// second value says that the growing rows have nobody to ask yet.
+    #[expect(clippy::type_complexity, reason = "a plain list, used once")]
+    fn assign(&self, tasks: Vec<Task>) -> Result<(Vec<(Node, Option<Node>, Vec<Task>)>, bool), Failure> {
         let nodes = self.topology.nodes();
-        let tried = |name: &str| tasks.iter().any(|t| t.tried.iter().any(|t| t == name));
-        let mut candidates = nodes.candidates(segment.first()?.id);
-        let name = candidates.find(|name| *name != node.name && !tried(name))?.to_owned();
-        drop(candidates);
-        nodes.by_name.get(&name).filter(|n| !n.writable).cloned()
+        let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
+        let mut homeless = false;
+        for task in tasks {
+            let node = match &task.segment {
+                None => nodes.writer(),
+                Some(segment) => Some(self.next_for(&nodes, segment.id, &task)?),
+            };
+            match node {
+                Some(node) => groups.entry(node.name.clone()).or_default().push(task),
+                None => homeless = true,
+            }
+        }
+        let with_nodes = |(name, tasks): (String, Vec<Task>)| {
+            let node = nodes.by_name.get(&name)?.clone();
+            let spare = self.spare(&nodes, &node, &tasks);
+            Some((node, spare, tasks))
+        };
+        Ok((groups.into_iter().filter_map(with_nodes).collect(), homeless))
     }
 
-    /// One sub-query, hedged where there is a spare node. Answers who answered, or failed first.
-    async fn call<T: Send + 'static>(
+    /// The first candidate that has not been tried; an error says why the last one did not answer.
+    fn next_for<'n>(&self, nodes: &'n Nodes, segment: SegmentId, task: &Task) -> Result<&'n Node, Failure> {
+        let mut order =
+            candidates::in_order(nodes, &self.placement, segment, self.topology.now()).into_iter();
+        order.find(|node| !task.tried.contains(&node.name)).ok_or_else(|| match &task.last {
+            Some(failure) if matches!(failure.kind, Kind::SnapshotTooOld | Kind::Unreadable) => {
+                failure.clone()
+            }
+            Some(Failure { kind: Kind::Busy, error }) => {
+                self.metrics.busy_total.inc();
+                Failure::new(Kind::Busy, Error::rate_limit(&error.message))
+            }
+            last => {
+                let mut text = format!("segment {segment} could not be read on any node");
+                match last {
+                    Some(last) => text = format!("{text}: {}", last.error),
+                    None => text.push_str(": none answers"),
+                }
+                Failure::new(Kind::Transport, Error::unavailable(text))
+            }
+        })
+    }
+
+    /// A second node for a sub-query, should the first be slow.
+    fn spare(&self, nodes: &Nodes, node: &Node, tasks: &[Task]) -> Option<Node> {
+        let growing = tasks.iter().any(|task| task.segment.is_none());
+        if growing {
+            return nodes.by_name.values().find(|n| n.tails(node.epoch)).cloned();
+        }
+        let segment = tasks.iter().find_map(|task| task.segment.as_ref())?;
+        let tried = |name: &String| tasks.iter().any(|task| task.tried.contains(name));
+        let order = candidates::in_order(nodes, &self.placement, segment.id, self.topology.now());
+        order.into_iter().find(|n| n.name != node.name && !n.writable && !tried(&n.name)).cloned()
+    }
+
+    /// One sub-query, hedged where there is a spare node.
+    async fn subquery<T: Send + 'static>(
         &self,
         node: Node,
         spare: Option<Node>,
         plan: &ReadPlan,
-        tasks: &[Task],
-        call: &Call<T>,
-    ) -> (Node, Result<T, Failure>) {
+        tasks: Vec<Task>,
+        ask: &Ask<T>,
+    ) -> Outcome<T> {
         let hedging = &self.topology.hedging;
         hedging.earn();
-        let began = self.topology.now();
         let (winner, answer) = match &spare {
-            None => (Winner::First, answer_of(&node, plan, tasks, call).await),
+            None => (Winner::First, self.one_try(&node, plan, &tasks, ask, false).await),
             Some(spare) => {
                 let begin = || {
                     let may = hedging.spend();
                     self.metrics.hedged_subqueries_total.inc_by(u64::from(may));
                     may
                 };
-                let (first, second) =
-                    (answer_of(&node, plan, tasks, call), answer_of(spare, plan, tasks, call));
+                let first = self.one_try(&node, plan, &tasks, ask, false);
+                let second = self.one_try(spare, plan, &tasks, ask, true);
                 race(first, hedging.patience(), begin, second).await
             }
         };
-        if answer.is_ok() {
-            hedging.note(self.topology.now().saturating_sub(began));
-        }
-        match (winner, spare) {
-            (Winner::Second, Some(spare)) => (spare, answer),
-            _ => (node, answer),
-        }
-    }
-
-    fn note(&self, node: &Node, failure: &Failure) {
-        self.metrics.subquery_retries_total.inc();
-        tracing::debug!(node = %node.name, kind = ?failure.kind, error = %failure.error, "a sub-query failed, trying the next candidate");
-        if matches!(failure.kind, Kind::Transport | Kind::NotWriter) {
-            self.topology.suspect(&node.name);
-        }
-    }
-
-    /// Growing rows have the writer alone: wait for it a little. Segments go on to the next node.
-    async fn retry(&self, task: &mut Task, node: &Node, failure: &Failure) -> Result<(), Failure> {
-        if task.segment.is_some() {
-            task.tried.push(node.name.clone());
-            if task.last.as_ref().is_none_or(|last| last.kind != Kind::SnapshotTooOld) {
-                task.last = Some(failure.clone());
+        match (answer, winner, spare) {
+            (Ok(value), ..) => Outcome::Answered(value),
+            (Err(failure), ..) if !failure.is_retryable() => Outcome::Over(failure),
+            (Err(failure), Winner::Second, Some(node)) => {
+                Outcome::Failed(Box::new(Failed { node, tasks, failure }))
             }
-            return Ok(());
+            (Err(failure), ..) => Outcome::Failed(Box::new(Failed { node, tasks, failure })),
         }
-        task.rounds += 1;
-        if failure.kind == Kind::SnapshotTooOld || task.rounds > WRITER_ROUNDS {
-            return Err(failure.clone());
-        }
-        tokio::time::sleep(WRITER_PAUSE).await;
-        Ok(())
     }
 
-    /// Groups tasks by the node that is next for each.
-    fn assign(&self, plan: &ReadPlan, tasks: Vec<Task>) -> Result<Vec<(Node, Vec<Task>)>, Failure> {
-        if tasks.is_empty() {
-            return Ok(Vec::new());
-        }
-        let nodes = self.topology.nodes();
-        let mut groups: BTreeMap<String, Vec<Task>> = BTreeMap::new();
-        let unavailable = |what: String| Failure::new(Kind::Transport, Error::unavailable(what));
-        for task in tasks {
-            let writer = nodes.writer().map(|w| w.name.as_str());
-            let name = match &task.segment {
-                None if writer.is_none() && plan.growing_optional => continue,
-                None => writer
-                    .ok_or_else(|| unavailable("no writable node answers for the growing rows".to_owned()))?,
-                Some(segment) => {
-                    let mut order = nodes.candidates(segment.id);
-                    let next = order.find(|name| !task.tried.iter().any(|t| t == name));
-                    next.ok_or_else(|| {
-                        let what = format!("segment {} could not be read on any node", segment.id);
-                        match &task.last {
-                            Some(Failure { kind: Kind::SnapshotTooOld | Kind::Unreadable, .. }) => {
-                                task.last.clone()
-                            }
-                            Some(last) => Some(unavailable(format!("{what}: {}", last.error))),
-                            None => None,
-                        }
-                        .unwrap_or_else(|| unavailable(what))
-                    })?
+    /// One call on one node, given up when it takes too long or the node turns out to be gone.
+    async fn one_try<T>(
+        &self,
+        node: &Node,
+        plan: &ReadPlan,
+        tasks: &[Task],
+        ask: &Ask<T>,
+        hedge: bool,
+    ) -> Result<T, Failure> {
+        let mut question = question(plan, tasks)?;
+        // The names that users of the first Mishards know.
+        let span = self.span.call(|| format!("search_{}", node.name));
+        span.set("segments", question.about.segments.len() as i64);
+        question.scope.traceparent = span.traceparent().unwrap_or_default();
+        let mut report = Subquery {
+            node: node.name.clone(),
+            what: self.what,
+            segments: question.about.segments.clone(),
+            growing: question.about.growing,
+            micros: 0,
+            node_micros: 0,
+            rows_scanned: 0,
+            hedge,
+            failure: None,
+        };
+        let _outstanding = node.health.begin();
+        let began = self.topology.now();
+        let lost = |text: String| Err(Failure::new(Kind::Transport, Error::unavailable(text)));
+        let patience = self.patience_left();
+        let answer = tokio::select! {
+            answer = ask(Arc::clone(&node.client), question) => answer,
+            () = node.gone.cancelled() => lost(format!("node {} does not answer any more", node.name)),
+            () = tokio::time::sleep(patience) => {
+                lost(format!("node {} has not answered within {:.1} s", node.name, patience.as_secs_f64()))
+            }
+        };
+        let took = self.topology.now().saturating_sub(began);
+        report.micros = took.as_micros() as u64;
+        self.metrics.subquery_seconds.observe(took.as_secs_f64());
+        match &answer {
+            Ok(answer) => {
+                node.health.note_success();
+                self.topology.hedging.note(took);
+                answer.served.iter().for_each(|served| report.served(served));
+                span.set("rows", report.rows_scanned as i64);
+            }
+            Err(failure) => {
+                if failure.is_of_the_node() {
+                    node.health.note_failure(self.topology.now());
                 }
-            };
-            groups.entry(name.to_owned()).or_default().push(task);
+                if failure.is_of_the_node() || failure.kind == Kind::NotWriter {
+                    self.topology.suspect(&node.name);
+                }
+                span.fail(&failure.error.message);
+                report.failure = Some(failure.error.message.clone());
+            }
         }
-        Ok(groups
-            .into_iter()
-            .filter_map(|(name, tasks)| nodes.by_name.get(&name).map(|n| (n.clone(), tasks)))
-            .collect())
+        self.call.note(report);
+        answer.map(|answer| answer.value)
+    }
+
+    /// How long a sub-query may take: where its client has a deadline, half of what is left, so that another node can
+    /// still be asked.
+    fn patience_left(&self) -> Duration {
+        let left = self.call.deadline.map(|deadline| deadline.saturating_sub(self.topology.now()) / 2);
+        left.map_or(self.patience, |left| left.max(SHORTEST).min(self.patience))
+    }
+
+    /// The growing rows alone, of one node.
+    pub(crate) async fn growing_of<T>(
+        &self,
+        node: &Node,
+        plan: &ReadPlan,
+        ask: &Ask<T>,
+    ) -> Result<T, Failure> {
+        self.one_try(node, plan, &[Task::of(None)], ask, false).await
     }
 }
 
-/// A call that is given up when its node turns out to be gone.
-async fn answer_of<T>(node: &Node, plan: &ReadPlan, tasks: &[Task], call: &Call<T>) -> Result<T, Failure> {
-    let scope = scope_for(plan, tasks)?;
-    tokio::select! {
-        answer = call(Arc::clone(&node.client), scope) => answer,
-        () = node.gone.cancelled() => {
-            let text = format!("node {} does not answer any more", node.name);
-            Err(Failure::new(Kind::Transport, Error::unavailable(text)))
-        }
+/// Notes a failed try. A task that has broken too many nodes is at its end.
+fn noted(mut task: Task, node: &Node, failure: &Failure) -> Result<Task, Failure> {
+    task.tried.push(node.name.clone());
+    task.broken += usize::from(failure.kind == Kind::Broken);
+    if task.broken >= BROKEN_NODES {
+        let text = format!(
+            "nodes {} broke off while they answered this request, so it is not tried on others: {}",
+            task.tried.join(" and "),
+            failure.error
+        );
+        return Err(Failure::new(Kind::Refused, Error::internal(text)));
     }
+    if task.last.as_ref().is_none_or(|last| last.kind != Kind::SnapshotTooOld) {
+        task.last = Some(failure.clone());
+    }
+    Ok(task)
 }
 
-fn scope_for(plan: &ReadPlan, tasks: &[Task]) -> Result<Scope, Failure> {
-    let mut scope = plan.scope.clone();
-    scope.growing = tasks.iter().any(|t| t.segment.is_none());
-    let descriptors = tasks.iter().filter_map(|t| t.segment.as_ref()).map(|s| serde_json::to_vec(&**s));
-    let encoded: Result<Vec<Vec<u8>>, _> = descriptors.collect();
-    scope.segments = encoded
+fn question(plan: &ReadPlan, tasks: &[Task]) -> Result<Question, Failure> {
+    let segments = || tasks.iter().filter_map(|task| task.segment.as_ref());
+    let growing = tasks.iter().any(|t| t.segment.is_none());
+    let about = About { segments: segments().map(|s| s.id.0).collect(), growing };
+    let encoded: Result<Vec<Vec<u8>>, _> = segments().map(|s| serde_json::to_vec(&**s)).collect();
+    let segments = encoded
         .map_err(|e| Failure::new(Kind::Refused, Error::internal(format!("cannot encode a segment: {e}"))))?;
-    Ok(scope)
+    Ok(Question { scope: Scope { segments, growing, ..plan.scope.clone() }, about })
 }
 
 /// The segments of a plan that some rows stand in, and whether some are growing.

@@ -1,27 +1,32 @@
 //! Who is there and how to call them: members from discovery, each probed before it is used.
 
 use crate::catalog_view::StateFile;
+use crate::health::Health;
 use crate::hedge::Hedging;
 use crate::node_client::NodeClient;
-use crate::placement::Placement;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use mishards_discovery::{Discovery, Event, Member};
 use mishards_proto::node::DescribeResponse;
-use mishards_types::{Clock, Error, SegmentId};
+use mishards_types::{Clock, Error};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// While nobody writes: requests wait for whoever takes over.
+const PROBE_FOR_WRITER_EVERY: Duration = Duration::from_millis(100);
 /// How long a member that discovery no longer names is still called, as long as it answers.
 const UNLISTED_GRACE: Duration = Duration::from_secs(30);
 /// How long a request waits for a writable node: the lease of one that has died, and the time to take over.
 const TAKEOVER_ROUNDS: usize = 240;
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a member is refused before that is logged.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// A node that was late so often does not answer any more.
 const LATE_PROBES: u32 = 2;
 /// The node API versions that this router speaks.
@@ -36,26 +41,35 @@ pub struct Node {
     /// The name that discovery has for it.
     key: String,
     pub name: String,
+    pub address: String,
     pub writable: bool,
     /// Waits to be the writable node: no segments are placed on it.
     pub standby: bool,
     pub epoch: u64,
+    /// All that it said of itself.
+    pub said: DescribeResponse,
     pub client: Arc<dyn NodeClient>,
     /// Is cancelled when the node does not answer any more: what it was asked is asked of others.
     pub gone: CancellationToken,
+    pub health: Arc<Health>,
+}
+
+impl Node {
+    /// Whether segments are placed on it.
+    pub fn takes_segments(&self) -> bool {
+        !self.writable && !self.standby && !self.said.leaving
+    }
+
+    /// Whether it stands by and has the growing rows of a term.
+    pub fn tails(&self, epoch: u64) -> bool {
+        self.standby && epoch != 0 && self.said.tails_epoch == epoch
+    }
 }
 
 /// The nodes that answer now, by name.
+#[derive(Default)]
 pub struct Nodes {
     pub by_name: BTreeMap<String, Node>,
-    /// Of the nodes that only read; made anew when they change.
-    pub placement: Arc<Placement>,
-}
-
-impl Default for Nodes {
-    fn default() -> Nodes {
-        Nodes { by_name: BTreeMap::new(), placement: Arc::new(Placement::new([])) }
-    }
 }
 
 impl Nodes {
@@ -64,12 +78,9 @@ impl Nodes {
         self.by_name.values().filter(|n| n.writable).max_by_key(|n| n.epoch)
     }
 
-    /// All nodes in the order in which they are asked for a segment: those that it is placed on, then whoever stands by,
-    /// the writable node last.
-    pub fn candidates(&self, segment: SegmentId) -> impl Iterator<Item = &str> {
-        let standby = self.by_name.values().filter(|n| n.standby).map(|n| n.name.as_str());
-        let writer = self.writer().map(|w| w.name.as_str());
-        self.placement.candidates(segment).into_iter().chain(standby).chain(writer)
+    /// The nodes that segments may be placed on.
+    pub fn readers(&self) -> BTreeSet<String> {
+        self.by_name.values().filter(|n| n.takes_segments()).map(|n| n.name.clone()).collect()
     }
 }
 
@@ -82,6 +93,19 @@ struct Peer {
     unlisted: Option<Duration>,
     /// Probes in a row that were not answered in time.
     late: u32,
+}
+
+/// A member that answers and is not used.
+struct Refused {
+    why: String,
+    since: Duration,
+    logged: bool,
+}
+
+impl Refused {
+    fn now(why: String, now: Duration) -> Refused {
+        Refused { why, since: now, logged: false }
+    }
 }
 
 /// What came of a probe.
@@ -102,6 +126,12 @@ pub struct Topology {
     writer_seen: AtomicBool,
     /// A probe is due now.
     hurry: tokio::sync::Notify,
+    /// Grows when other nodes answer than before, or one says something else of itself.
+    changed: watch::Sender<u64>,
+    /// The shared directory of the writable node; 0 until one has answered.
+    directory: AtomicU64,
+    /// Members that answer and are not ours to ask.
+    refused: Mutex<BTreeMap<String, Refused>>,
     pub hedging: Hedging,
 }
 
@@ -114,6 +144,9 @@ impl Topology {
             members: Mutex::default(),
             writer_seen: AtomicBool::new(false),
             hurry: tokio::sync::Notify::new(),
+            changed: watch::Sender::new(0),
+            directory: AtomicU64::new(0),
+            refused: Mutex::default(),
             hedging: Hedging::default(),
         })
     }
@@ -124,6 +157,24 @@ impl Topology {
 
     pub fn now(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// Says when other nodes answer than before.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Members that answer and are not ours to ask, and why.
+    pub fn refused(&self) -> BTreeMap<String, String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().map(|(key, refused)| (key.clone(), refused.why.clone())).collect()
+    }
+
+    /// Members that discovery names and that do not answer.
+    pub fn silent(&self) -> Vec<Member> {
+        let nodes = self.nodes();
+        let answers = |m: &Member| nodes.by_name.values().any(|node| node.key == m.name);
+        self.listed().into_iter().filter(|m| !answers(m)).collect()
     }
 
     /// The writable node, or an error that clients retry.
@@ -196,7 +247,8 @@ impl Topology {
         let probe = async {
             loop {
                 self.probe_all().await;
-                let _ = tokio::time::timeout(PROBE_EVERY, self.hurry.notified()).await;
+                let every = if self.writer().is_ok() { PROBE_EVERY } else { PROBE_FOR_WRITER_EVERY };
+                let _ = tokio::time::timeout(every, self.hurry.notified()).await;
                 // Many failures at once are one reason to look.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -246,47 +298,101 @@ impl Topology {
         });
     }
 
-    async fn probe_all(&self) {
+    /// Asks every member who it is, and takes those that answer and belong to us.
+    pub async fn probe_all(&self) {
         let members: Vec<_> = {
             let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-            members.iter().map(|(key, peer)| (key.clone(), Arc::clone(&peer.client))).collect()
+            members
+                .iter()
+                .map(|(key, peer)| (key.clone(), peer.address.clone(), Arc::clone(&peer.client)))
+                .collect()
         };
-        let probes = members.into_iter().map(|(key, client)| async move {
-            let node = self.probe(&key, client).await;
-            (key, node)
+        let probes = members.into_iter().map(|(key, address, client)| async move {
+            let probe = self.probe(&key, address, client).await;
+            (key, probe)
         });
         let found = futures_util::future::join_all(probes).await;
         let before = self.nodes.load();
         let found: Vec<Node> =
             found.into_iter().filter_map(|(key, probe)| self.after_probe(&key, probe, &before)).collect();
+        let found = self.of_one_directory(found);
         self.forget_unlisted(&found.iter().map(|node| node.key.clone()).collect());
         // Who a node is, it says itself: discovery may know it by its address only, or by two of them.
         let mut by_name: BTreeMap<String, Node> = found.into_iter().map(|n| (n.name.clone(), n)).collect();
         for node in by_name.values_mut() {
             if let Some(known) = before.by_name.get(&node.name) {
                 node.gone = known.gone.clone();
+                node.health = Arc::clone(&known.health);
             }
         }
-        for (name, node) in before.by_name.iter().filter(|(name, _)| !by_name.contains_key(*name)) {
+        self.take(Nodes { by_name }, &before);
+    }
+
+    fn take(&self, nodes: Nodes, before: &Nodes) {
+        for (name, node) in before.by_name.iter().filter(|(name, _)| !nodes.by_name.contains_key(*name)) {
             tracing::warn!(node = %name, "node does not answer");
             node.gone.cancel();
         }
-        for node in by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {
+        for node in nodes.by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {
             tracing::info!(node = %node.name, writable = node.writable, "node answers");
         }
-        let readers = |nodes: &BTreeMap<String, Node>| -> Vec<String> {
-            nodes.values().filter(|n| !n.writable && !n.standby).map(|n| n.name.clone()).collect()
-        };
-        let names = readers(&by_name);
-        let placement = match names == readers(&before.by_name) {
-            true => Arc::clone(&before.placement),
-            false => Arc::new(Placement::new(names)),
-        };
-        let nodes = Nodes { by_name, placement };
         if nodes.writer().is_some() {
             self.writer_seen.store(true, Ordering::Relaxed);
         }
+        let roles = |nodes: &Nodes| -> Vec<(String, bool, bool, u64)> {
+            let role = |n: &Node| (n.name.clone(), n.takes_segments(), n.writable, n.epoch);
+            nodes.by_name.values().map(role).collect()
+        };
+        let differs = roles(&nodes) != roles(before);
         self.nodes.store(Arc::new(nodes));
+        if differs {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Leaves out nodes that see another shared directory than the writable node: what they would find is not ours.
+    fn of_one_directory(&self, found: Vec<Node>) -> Vec<Node> {
+        let writer = found.iter().filter(|n| n.writable && n.said.directory != 0).max_by_key(|n| n.epoch);
+        if let Some(writer) = writer {
+            self.directory.store(writer.said.directory, Ordering::Relaxed);
+        }
+        let fits = |node: &Node| {
+            if !self.sees_another_directory(node) {
+                return true;
+            }
+            let (ours, theirs) = (self.directory.load(Ordering::Relaxed), node.said.directory);
+            let sees = match theirs {
+                0 => "a directory without a marker file".to_owned(),
+                u64::MAX => "a directory that is not this cluster's, or nothing any more".to_owned(),
+                id => format!("shared directory {id:016x}"),
+            };
+            let why = format!(
+                "it sees {sees}, the writable node sees {ours:016x}: mount the same one, or correct cluster.shared_dir"
+            );
+            self.refuse(&node.key, why);
+            false
+        };
+        found.into_iter().filter(fits).collect()
+    }
+
+    fn sees_another_directory(&self, node: &Node) -> bool {
+        let (ours, theirs) = (self.directory.load(Ordering::Relaxed), node.said.directory);
+        ours != 0 && theirs != ours
+    }
+
+    /// Notes why a member is not asked. Logged when it stays so: in a cluster that starts for the first time, the directory
+    /// is marked a moment after nodes have looked.
+    fn refuse(&self, key: &str, why: String) {
+        let now = self.clock.elapsed();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = refused.entry(key.to_owned()).or_insert_with(|| Refused::now(why.clone(), now));
+        if entry.why != why {
+            *entry = Refused::now(why, now);
+        }
+        if !entry.logged && now.saturating_sub(entry.since) >= REFUSED_FOR {
+            entry.logged = true;
+            tracing::error!(node = key, reason = %entry.why, "this node is not used");
+        }
     }
 
     /// The node behind a member. One that is late once may only have much to do: it stays as it was.
@@ -296,6 +402,11 @@ impl Topology {
         match probe {
             Probe::Answers(node) => {
                 peer.late = 0;
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                // Whether its directory is ours is looked at next.
+                if !self.sees_another_directory(&node) {
+                    refused.remove(key);
+                }
                 Some(*node)
             }
             Probe::Fails => None,
@@ -306,30 +417,50 @@ impl Topology {
         }
     }
 
-    async fn probe(&self, key: &str, client: Arc<dyn NodeClient>) -> Probe {
+    async fn probe(&self, key: &str, address: String, client: Arc<dyn NodeClient>) -> Probe {
         match tokio::time::timeout(PROBE_TIMEOUT, client.describe()).await {
             Err(_) => Probe::Late,
             Ok(Err(_)) => Probe::Fails,
-            Ok(Ok(answer)) => {
-                self.accept(key, answer, client).map_or(Probe::Fails, |node| Probe::Answers(Box::new(node)))
-            }
+            Ok(Ok(said)) => match self.is_ours(&said) {
+                Ok(()) => Probe::Answers(Box::new(Node {
+                    key: key.to_owned(),
+                    name: said.name.clone(),
+                    address,
+                    writable: said.writable,
+                    standby: said.standby,
+                    epoch: said.epoch,
+                    said,
+                    client,
+                    gone: CancellationToken::new(),
+                    health: Arc::default(),
+                })),
+                Err(why) => {
+                    self.refuse(key, why);
+                    Probe::Fails
+                }
+            },
         }
     }
 
-    /// The node, if it is one of ours and speaks as we do.
-    fn accept(&self, key: &str, answer: DescribeResponse, client: Arc<dyn NodeClient>) -> Option<Node> {
-        if answer.cluster_id != self.cluster_id {
-            tracing::error!(node = key, theirs = %answer.cluster_id, ours = %self.cluster_id, "node belongs to another cluster");
-            return None;
+    /// Whether a node belongs to us and speaks as we do.
+    fn is_ours(&self, said: &DescribeResponse) -> Result<(), String> {
+        if said.cluster_id != self.cluster_id {
+            return Err(format!(
+                "it belongs to cluster {:?}, we to {:?}: correct cluster.id, or what discovery finds",
+                said.cluster_id, self.cluster_id
+            ));
         }
-        if answer.api_min > *API.end() || answer.api_max < *API.start() {
-            tracing::error!(node = key, version = %answer.version, "node speaks no version of the node API that we do");
-            return None;
+        if said.api_min > *API.end() || said.api_max < *API.start() {
+            return Err(format!(
+                "it is version {} and speaks versions {} to {} of the node API, we {} to {}: upgrade the older one",
+                said.version,
+                said.api_min,
+                said.api_max,
+                API.start(),
+                API.end()
+            ));
         }
-        let (writable, standby) = (answer.writable, answer.standby);
-        let gone = CancellationToken::new();
-        let (key, name) = (key.to_owned(), answer.name);
-        Some(Node { key, name, writable, standby, epoch: answer.epoch, client, gone })
+        Ok(())
     }
 }
 

@@ -92,7 +92,7 @@ fn base(dir: &Path, name: &str) -> Result<Base, String> {
         ("ingest.seal_rows", Some("1250".to_owned())),
         ("ingest.merge_max_rows", Some("0".to_owned())),
     ];
-    Ok(Base::new(config::load(None, &settings)?))
+    Base::new(config::load(None, &settings)?, "demo")
 }
 
 async fn start_node(
@@ -109,6 +109,7 @@ async fn start_node(
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
         tokio::spawn(node.follow(Peers::follow(list, name)));
+        tokio::spawn(node.tidy());
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())
@@ -168,6 +169,14 @@ impl NodeClient for Noting {
 
     async fn growing(&self, request: GrowingRequest) -> Answer<GrowingResponse> {
         self.inner.growing(request).await
+    }
+
+    async fn open(&self, request: OpenRequest) -> Answer<OpenResponse> {
+        self.inner.open(request).await
+    }
+
+    async fn close(&self, request: CloseRequest) -> Answer<CloseResponse> {
+        self.inner.close(request).await
     }
 
     async fn watch_catalog(&self) -> Answer<futures_util::stream::BoxStream<'static, Answer<CatalogUpdate>>> {

@@ -4,12 +4,14 @@ use crate::{Failure, Result};
 use mishards_catalog::{DeltaFile, Segment};
 use mishards_expr::{Predicate, Templates};
 use mishards_proto::node as wire;
-use mishards_types::{CollectionId, Error, PartitionId, Schema, Sequence, Timestamp, Version};
+use mishards_types::{CollectionId, Epoch, Error, PartitionId, Schema, Sequence, Timestamp, Version};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Which rows a sub-query is about, ready to use.
 pub struct ReadScope {
+    /// The term that T and the rows beyond the files are of.
+    pub epoch: Epoch,
     pub version: Version,
     pub timestamp: Timestamp,
     pub delete_sequence: Sequence,
@@ -39,6 +41,7 @@ impl ReadScope {
         })?;
         let version = scope.version.unwrap_or_default();
         Ok(ReadScope {
+            epoch: Epoch(scope.epoch),
             version: Version { commit_seq: version.commit_seq, commit_id: version.commit_id },
             timestamp: Timestamp(scope.timestamp),
             delete_sequence: Sequence(scope.delete_sequence),

@@ -2,6 +2,7 @@
 
 use super::Writer;
 use super::growing::GrowingSegment;
+use super::state::State;
 use crate::{Failure, Result};
 use bytes::Bytes;
 use mishards_catalog::{Change, Entity, FileRef, Origin, Segment};
@@ -68,7 +69,13 @@ impl Writer {
         let full = |g: &GrowingSegment| {
             g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest
         };
-        self.state().seal(full);
+        self.seal(&mut self.state(), full);
+    }
+
+    /// Seals open segments; whoever follows the log does the same.
+    pub(super) fn seal(&self, state: &mut State, wanted: impl Fn(&GrowingSegment) -> bool) {
+        let sealed = state.seal(wanted);
+        self.followers.sealed(&sealed);
     }
 
     /// Seals what some collections have growing and waits until it is published. Empty means all collections.
@@ -78,7 +85,7 @@ impl Writer {
         let through = {
             let mut state = self.state();
             if wait {
-                state.seal(|g| wanted(g.collection));
+                self.seal(&mut state, |g| wanted(g.collection));
             }
             state.applied()
         };

@@ -148,15 +148,10 @@ impl Writer {
         self.check_serving()?;
         self.check_not_fenced().await?;
         let snapshot = Arc::clone(&self.view().snapshot);
-        let files = snapshot.files_removed_through(through);
-        let (storage, count) = (Arc::clone(&self.parts.storage), files.len() as u64);
-        self.parts
-            .pools
-            .io(move || {
-                files.iter().try_for_each(|f| storage.remove(&f.path))?;
-                Ok(())
-            })
-            .await?;
+        let files: Vec<String> =
+            snapshot.files_removed_through(through).into_iter().map(|file| file.path).collect();
+        let count = files.len() as u64;
+        self.unlink(files).await?;
         self.parts.catalog.purge(through).await?;
         let mut state = self.state();
         let mut purged = (*state.snapshot).clone();
@@ -193,17 +188,26 @@ impl Writer {
         // The newest V must stay in the log: what is left of it may not say it yet.
         self.log_version(Needed::unknown).await?;
         self.check_not_fenced().await?;
-        let (storage, removed) = (Arc::clone(&self.parts.storage), free.clone());
-        self.parts
-            .pools
-            .io(move || {
-                removed.iter().try_for_each(|(log, number)| storage.remove(&path(*log, *number)))?;
-                Ok(())
-            })
-            .await?;
+        self.unlink(free.iter().map(|(log, number)| path(*log, *number)).collect()).await?;
         self.log_files().files.retain(|f| !free.contains(&(f.log, f.number)));
         self.parts.metrics.files_removed_total.inc_by(free.len() as u64);
         Ok(())
+    }
+
+    /// Removes files, looking before each at the fence: this process may have been stopped since the last one.
+    async fn unlink(&self, paths: Vec<String>) -> Result<()> {
+        let (storage, log) = (Arc::clone(&self.parts.storage), self.log_id);
+        let remove = move || {
+            for path in &paths {
+                let fenced = mishards_wal::is_fenced(&*storage, log);
+                if fenced.map_err(mishards_types::Error::unavailable)? {
+                    return Err(crate::Failure::not_writer("this writer was fenced while it removed files"));
+                }
+                storage.remove(path)?;
+            }
+            Ok(())
+        };
+        self.parts.pools.io(remove).await
     }
 
     /// Forgets predecessors of which no file is left; one that never served had none.

@@ -68,7 +68,13 @@ impl GrowingSegment {
 
     /// Appends the rows of one record.
     pub fn append(&mut self, rows: Rows, sequence: Sequence) -> Result<()> {
-        let unit = chunk(&self.schema, rows, Tombstones::none(0));
+        self.append_hidden(rows, Vec::new(), sequence)
+    }
+
+    /// Appends rows, some of which are hidden already. `last` is the log sequence of the last of them.
+    pub fn append_hidden(&mut self, rows: Rows, hidden: Vec<Tombstone>, last: Sequence) -> Result<()> {
+        let tombstones = Tombstones::none(rows.len()).with(hidden);
+        let unit = chunk(&self.schema, rows, tombstones);
         for row in 0..unit.rows.len() as u32 {
             self.keys.entry(unit.key(row)).or_default().push(self.rows + row);
         }
@@ -76,7 +82,7 @@ impl GrowingSegment {
         self.rows += unit.rows.len() as u32;
         // The key map costs about as much as the keys again.
         self.bytes += unit.rows.bytes() + unit.rows.len() * 64;
-        self.last = sequence;
+        self.last = last;
         self.units.push(Arc::new(unit));
         self.coalesce()
     }
@@ -124,7 +130,10 @@ impl GrowingSegment {
     pub fn view(&self) -> GrowingView {
         GrowingView {
             collection: self.collection,
+            number: self.number,
+            sealed: self.sealed,
             units: self.units.clone(),
+            first: self.first,
             last: self.last,
             rows: self.rows(),
             oldest: self.opened_at,

@@ -44,7 +44,7 @@ impl Writer {
         if growing < limit {
             return Ok(());
         }
-        self.state().seal(|g| g.rows() > 0);
+        self.seal(&mut self.state(), |g| g.rows() > 0);
         self.flush_wanted.notify_one();
         Err(Error::rate_limit(format!(
             "{growing} bytes are growing, the limit is {limit}: flushing, try again"
@@ -154,7 +154,7 @@ pub fn prepare_write(collection: &Collection, write: LogWrite) -> Result<Prepare
     })
 }
 
-fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<PreparedRows> {
+pub fn prepare_rows(collection: &Collection, part: PartitionRows) -> Result<PreparedRows> {
     let rows = part.rows as usize;
     let mut columns = BTreeMap::new();
     for data in part.columns {

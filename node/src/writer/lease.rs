@@ -26,6 +26,7 @@ impl Writer {
                 Ok(_) => {}
                 Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
                 Err(e) => {
+                    self.parts.metrics.lease_renewal_failures_total.inc();
                     tracing::warn!(error = %e, "the lease could not be renewed");
                     // Somebody who reaches the database may have taken over.
                     let _ = self.check_not_fenced().await;

@@ -1,5 +1,6 @@
 //! The thread that owns the log: takes what is waiting as one group, makes it durable, applies it, answers.
 
+use super::followers::FollowedRecord;
 use super::state::PreparedWrite;
 use super::{EndsTerm, Writer};
 use crate::{Failure, Result};
@@ -173,6 +174,7 @@ impl LogThread {
         let writer = &self.writer;
         let mut replies = Vec::with_capacity(group.len());
         let mut streamed = DeletesUpdate { epoch: writer.log_id.epoch.0, ..Default::default() };
+        let mut followed = Vec::with_capacity(group.len());
         let mut state = writer.state();
         for (entry, record) in group.into_iter().zip(records) {
             let logged = Logged { sequence: record.sequence, timestamp: record.timestamp };
@@ -184,13 +186,16 @@ impl LogThread {
                     .metrics
                     .rows_written_total
                     .inc_by(write.inserts.iter().map(|p| p.rows as u64).sum());
-                result =
-                    state.apply(write, logged.sequence, logged.timestamp, &writer.deletes).map(|()| logged);
+                let add = |id, list| writer.deletes.add(id, list);
+                result = state.apply(write, logged.sequence, logged.timestamp, add).map(|()| logged);
             }
+            let Logged { sequence, timestamp } = logged;
+            followed.push(FollowedRecord { sequence, timestamp, payload: entry.payload });
             state.advance(logged.sequence, logged.timestamp);
             replies.push((entry.reply, result));
         }
         writer.deletes.advance(state.applied());
+        writer.followers.group(followed);
         writer.publish(&state);
         if !streamed.deletes.is_empty() {
             streamed.through = state.applied().0;

@@ -4,6 +4,7 @@ mod commit;
 mod ddl;
 mod deltas;
 mod flush;
+mod followers;
 mod gc;
 mod growing;
 mod index_build;
@@ -19,6 +20,9 @@ mod streams;
 mod takeover;
 mod view;
 
+pub use ddl::decode_record;
+pub use ingest::{prepare_rows, prepare_write};
+pub use state::{RestoredPart, State};
 pub use takeover::silent_lease;
 pub use view::View;
 
@@ -26,12 +30,12 @@ use crate::deletes::Deletes;
 use crate::segment_cache::SegmentCache;
 use crate::{Failure, IngestOptions, Metrics, NodeOptions, Pools, Result};
 use arc_swap::ArcSwap;
+use followers::Followers;
 use log_thread::LogQueue;
 use mishards_catalog::{Catalog, Lease};
 use mishards_proto::node::DeletesUpdate;
 use mishards_storage::{DirLock, Storage};
 use mishards_types::{Clock, Entropy, LogId, Timestamp};
-use state::State;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -82,6 +86,7 @@ pub struct Writer {
     building: RwLock<()>,
     changed: watch::Sender<u64>,
     delete_stream: broadcast::Sender<DeletesUpdate>,
+    followers: Followers,
     flush_wanted: Notify,
     files: Mutex<gc::LogFiles>,
     commit_times: Mutex<gc::CommitTimes>,
@@ -137,6 +142,7 @@ impl Writer {
             building: RwLock::new(()),
             changed: watch::Sender::new(0),
             delete_stream: broadcast::Sender::new(DELETE_STREAM),
+            followers: Followers::default(),
             flush_wanted: Notify::new(),
             files: Mutex::new(recovered.files),
             commit_times: Mutex::new(gc::CommitTimes::starting_at(parts.clock.elapsed(), version.commit_seq)),
@@ -200,6 +206,7 @@ impl Writer {
 
     /// Makes the state visible to readers. Call with the lock held.
     fn publish(&self, state: &State) {
+        self.followers.catalog(state);
         self.view.store(Arc::new(state.view()));
         self.changed.send_modify(|n| *n += 1);
         self.parts.metrics.growing_rows.set(state.growing_rows() as i64);

@@ -115,7 +115,8 @@ impl<'a> Replay<'a> {
         write.inserts.retain(|part| !in_files(part));
         self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
         let prepared = prepare_write(&collection, write)?;
-        self.state.apply(prepared, sequence, timestamp, self.deletes)
+        let deletes = self.deletes;
+        self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
     }
 
     /// Everything with rows must be in the catalog or have been made or dropped by a record of the log, else the

@@ -2,12 +2,11 @@
 
 use super::growing::GrowingSegment;
 use super::view::{GrowingView, View};
-use crate::deletes::Deletes;
 use crate::{Failure, Result};
 use arrow_buffer::ScalarBuffer;
 use mishards_catalog::Snapshot;
-use mishards_segment::{Column, Delete, Rows};
-use mishards_types::{CollectionId, FieldId, Key, PartitionId, Sequence, Timestamp, Version};
+use mishards_segment::{Column, Delete, Rows, Tombstone};
+use mishards_types::{CollectionId, FieldId, Key, PartitionId, Schema, Sequence, Timestamp, Version};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -27,6 +26,19 @@ pub struct PreparedRows {
     pub partition: PartitionId,
     pub rows: usize,
     pub columns: BTreeMap<FieldId, Column>,
+}
+
+/// A part of a growing segment of another node.
+pub struct RestoredPart {
+    pub number: u64,
+    pub collection: CollectionId,
+    pub schema: Arc<Schema>,
+    pub rows: Rows,
+    pub tombstones: Vec<Tombstone>,
+    pub first: Sequence,
+    pub last: Sequence,
+    pub opened_at: Timestamp,
+    pub sealed: bool,
 }
 
 /// See the file's head.
@@ -84,7 +96,7 @@ impl State {
         write: PreparedWrite,
         sequence: Sequence,
         timestamp: Timestamp,
-        deletes: &Deletes,
+        add_deletes: impl FnOnce(CollectionId, Vec<Arc<Delete>>),
     ) -> Result<()> {
         let Some(collection) = self.snapshot.collection(write.collection).cloned() else { return Ok(()) };
         if !write.deletes.is_empty() {
@@ -96,7 +108,7 @@ impl State {
                     let partition = write.delete_partition;
                     Arc::new(Delete { sequence, partition, visible_at: timestamp, resolved_at, key })
                 };
-                deletes.add(collection.id, write.deletes.into_iter().map(one).collect());
+                add_deletes(collection.id, write.deletes.into_iter().map(one).collect());
             }
             self.last_delete.insert(collection.id, sequence);
         }
@@ -165,11 +177,68 @@ impl State {
         self.growing.iter().flat_map(|(id, list)| list.iter().map(|g| (*id, g)))
     }
 
-    /// Seals the open segments that `wanted` says; new rows go into new ones.
-    pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> usize {
-        let open =
-            self.growing.values_mut().filter_map(|list| list.last_mut()).filter(|g| !g.sealed && wanted(g));
-        open.map(|g| g.sealed = true).count()
+    /// Seals the open segments that `wanted` says, and answers of which partitions; new rows go into new ones.
+    pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> Vec<PartitionId> {
+        let last = self.growing.iter_mut().filter_map(|(id, list)| Some((*id, list.last_mut()?)));
+        let open = last.filter(|(_, g)| !g.sealed && wanted(g));
+        let seal = |(id, growing): (PartitionId, &mut GrowingSegment)| {
+            growing.sealed = true;
+            id
+        };
+        let sealed: Vec<PartitionId> = open.map(seal).collect();
+        sealed.iter().for_each(|id| self.show(*id));
+        sealed
+    }
+
+    /// Seals the open segments of partitions.
+    pub fn seal_partitions(&mut self, partitions: impl Iterator<Item = i64>) {
+        for id in partitions.map(PartitionId) {
+            if let Some(open) = self.growing.get_mut(&id).and_then(|list| list.last_mut()) {
+                open.sealed = true;
+            }
+        }
+    }
+
+    /// Takes over a part of a growing segment as another node has it. Parts come in their order.
+    pub fn restore(&mut self, partition: PartitionId, part: RestoredPart) -> Result<()> {
+        let RestoredPart { number, collection, schema, rows, tombstones, first, last, opened_at, sealed } =
+            part;
+        self.next_number = self.next_number.max(number + 1);
+        let list = self.growing.entry(partition).or_default();
+        if list.last().is_none_or(|g| g.number != number) {
+            list.push(GrowingSegment::new(number, collection, schema, first, opened_at));
+        }
+        if let Some(growing) = list.last_mut() {
+            growing.append_hidden(rows, tombstones, last)?;
+            growing.sealed = sealed;
+        }
+        self.show(partition);
+        Ok(())
+    }
+
+    /// Forgets the sealed segments whose rows are in published files, as the partitions say.
+    pub fn forget_published(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let mut touched = Vec::new();
+        for (id, list) in &mut self.growing {
+            let through = snapshot.partition(*id).map_or(Sequence(0), |p| p.flushed_through);
+            let before = list.len();
+            list.retain(|g| g.last > through);
+            if list.len() < before {
+                touched.push(*id);
+            }
+        }
+        self.growing.retain(|_, list| !list.is_empty());
+        touched.into_iter().for_each(|id| self.show(id));
+    }
+
+    /// Says which delete of each collection was the last.
+    pub fn restore_last_deletes(&mut self, last: HashMap<CollectionId, Sequence>) {
+        self.last_delete = last;
+    }
+
+    pub fn last_deletes(&self) -> &HashMap<CollectionId, Sequence> {
+        &self.last_delete
     }
 
     /// The oldest sealed segment of each partition: they are published in the order they were sealed.

@@ -11,7 +11,7 @@ use mishards_types::{CollectionId, Sequence};
 use std::sync::Arc;
 use tokio_stream::wrappers::BroadcastStream;
 
-type Stream<T> = BoxStream<'static, std::result::Result<T, tonic::Status>>;
+pub type Stream<T> = BoxStream<'static, std::result::Result<T, tonic::Status>>;
 
 impl Writer {
     /// The snapshot now and after each change of it; ends with the term.
@@ -60,8 +60,7 @@ impl Writer {
         };
         let slow = |_| tonic::Status::resource_exhausted("the reader is too slow, connect again");
         let rest = BroadcastStream::new(rest).map(move |update| update.map_err(slow));
-        let collections = self.deletes.floors().into_iter().map(|(id, _)| id).collect();
-        let kept = Kept { writer: Arc::clone(self), through, collections, from: START, done: false };
+        let kept = Kept::of(self, through);
         let writer = Arc::clone(self);
         let end = async move { writer.streams_end().await };
         stream::iter(kept).map(Ok).chain(rest).take_until(end).boxed()
@@ -75,12 +74,19 @@ const START: (Sequence, usize) = (Sequence(0), 0);
 
 /// What is kept up to a sequence, page by page. What is published meanwhile may be missing from the pages: the floors
 /// of the last one are above it.
-struct Kept {
+pub struct Kept {
     writer: Arc<Writer>,
     through: Sequence,
     collections: Vec<CollectionId>,
     from: (Sequence, usize),
     done: bool,
+}
+
+impl Kept {
+    pub fn of(writer: &Arc<Writer>, through: Sequence) -> Kept {
+        let collections = writer.deletes.floors().into_iter().map(|(id, _)| id).collect();
+        Kept { writer: Arc::clone(writer), through, collections, from: START, done: false }
+    }
 }
 
 impl Iterator for Kept {

@@ -5,6 +5,7 @@ use super::replay::Replay;
 use super::state::State;
 use super::{Others, WriterParts, lost_commits};
 use crate::deletes::Deletes;
+use crate::directory::mark_directory;
 use crate::{Failure, Result};
 use mishards_catalog::{Kind as CatalogKind, Lease, Loaded, Takeover};
 use mishards_storage::{Kind as StorageKind, Storage};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const MARKER: &str = "epoch";
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(100);
 
 /// The lease is ours.
 pub struct Taken {
@@ -34,6 +35,7 @@ pub struct Recovered {
 /// TTL + 1 s on our own clock.
 pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let loaded = load_own(parts).await?;
+    mark(parts, &loaded).await?;
     let seen = match is_dead(parts, &loaded.lease)? {
         true => loaded.lease,
         false => wait_for_silence(parts, loaded.lease).await?,
@@ -77,6 +79,14 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     check_ours(&loaded.lease, log)?;
     tracing::info!(log = %log, version = %loaded.lease.version, "took over as the writer");
     Ok(Taken { log, loaded })
+}
+
+/// Sees that the shared directory is the one that the catalog's files are in.
+async fn mark(parts: &WriterParts, loaded: &Loaded) -> Result<()> {
+    let (storage, entropy) = (Arc::clone(&parts.storage), Arc::clone(&parts.entropy));
+    let cluster = parts.node.cluster_id.clone();
+    let is_new = loaded.lease.epoch == Epoch(0);
+    parts.pools.io(move || mark_directory(&*storage, &cluster, is_new, &*entropy)).await.map(drop)
 }
 
 async fn load_own(parts: &WriterParts) -> Result<Loaded> {

@@ -10,7 +10,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct GrowingView {
     pub collection: CollectionId,
+    /// Tells the growing segments of a partition apart.
+    pub number: u64,
+    pub sealed: bool,
     pub units: Vec<Arc<Unit>>,
+    pub first: Sequence,
     pub last: Sequence,
     pub rows: usize,
     pub oldest: Timestamp,
@@ -31,6 +35,10 @@ pub struct View {
 }
 
 impl View {
+    pub fn growing_rows(&self) -> usize {
+        self.growing.values().flat_map(|list| list.iter()).map(|g| g.rows).sum()
+    }
+
     /// The growing rows of a collection; an empty set of partitions means all.
     pub fn growing_units(
         &self,

@@ -252,7 +252,11 @@ impl Site {
 
     pub async fn read_point(&self) -> Result<ReadPointResponse, Status> {
         let (database, collection) = (DATABASE.to_owned(), COLLECTION.to_owned());
-        Ok(self.node.read_point(Request::new(ReadPointRequest { database, collection })).await?.into_inner())
+        Ok(self
+            .node
+            .read_point(Request::new(ReadPointRequest { database, collection, from_standby: false }))
+            .await?
+            .into_inner())
     }
 
     /// V and T as they are now.

@@ -100,6 +100,7 @@ impl World {
             cluster_id: "test".to_owned(),
             search_threads: 2,
             catch_up_wait: Duration::from_millis(100),
+            max_subqueries: 64,
         }
     }
 
@@ -110,27 +111,36 @@ impl World {
             clock: self.clock.clone(),
             pools,
             metrics: metrics(),
+            tracer: mishards_trace::Tracer::default(),
         })
     }
 
     /// Starts a process that takes over as the writer, whoever else lives.
     pub async fn try_start(&self) -> Result<Site> {
         let pools = Pools::start(2, 1).unwrap();
-        let options = self.node_options("writer");
-        let node = self.node_with(options.clone(), pools.clone());
-        let parts = WriterParts {
+        let node = self.node_with(self.node_options("writer"), pools.clone());
+        let writer = node.become_writer(self.writer_parts(pools)).await?;
+        Ok(Site { node, writer })
+    }
+
+    /// A node of this world becomes the writer.
+    pub async fn take_over(&self, node: &Node) -> Site {
+        let parts = self.writer_parts(Pools::start(2, 1).unwrap());
+        Site { node: node.clone(), writer: node.become_writer(parts).await.unwrap() }
+    }
+
+    fn writer_parts(&self, pools: Pools) -> WriterParts {
+        WriterParts {
             storage: Arc::clone(&self.storage),
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
             entropy: Arc::new(Bits),
             pools,
             metrics: metrics(),
-            node: options,
+            node: self.node_options("writer"),
             ingest: self.ingest.clone(),
             others: Others::Dead,
-        };
-        let writer = node.become_writer(parts).await?;
-        Ok(Site { node, writer })
+        }
     }
 
     pub async fn start(&self) -> Site {

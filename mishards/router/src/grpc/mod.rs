@@ -6,12 +6,14 @@ mod unknown;
 
 pub use unknown::refuse_unknown_rpc;
 
+use crate::call::Call;
 use crate::service::Router;
 use answer::{Answer, connection_database};
 use mishards_proto::common;
 use mishards_proto::milvus::milvus_service_server::MilvusService;
 use mishards_proto::milvus::*;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// See the file's head.
@@ -28,86 +30,154 @@ impl MilvusAdapter {
     async fn answer<T: Answer>(
         &self,
         operation: &'static str,
-        call: impl Future<Output = mishards_types::Result<T>>,
+        call: &Call,
+        answer: impl Future<Output = mishards_types::Result<T>>,
     ) -> Result<Response<T>, Status> {
         let timer = self.router.metrics.request_seconds.with_label_values(&[operation]).start_timer();
-        let done = call.await;
-        drop(timer);
-        Ok(Response::new(done.unwrap_or_else(|error| {
+        if !FOLLOWS_BY_ITSELF.contains(&operation) {
+            self.router.catch_up().await;
+        }
+        let done = answer.await;
+        self.router.note_time(operation, call, timer.stop_and_record());
+        let mut response = Response::new(done.unwrap_or_else(|error| {
             self.router
                 .metrics
                 .failures_total
                 .with_label_values(&[operation, &error.code.0.to_string()])
                 .inc();
             tracing::debug!(operation, code = error.code.0, error = %error, "request refused");
+            call.span.fail(&error.message);
             T::failed(crate::error::status_of(&error))
-        })))
+        }));
+        if let Some(line) = call.coverage_line().and_then(|line| line.parse().ok()) {
+            response.metadata_mut().insert(COVERAGE, line);
+        }
+        Ok(response)
     }
+
+    /// What a request says of itself beside its message.
+    fn call<T>(&self, operation: &'static str, request: &Request<T>) -> Call {
+        let text = |key: &str| request.metadata().get(key).and_then(|v| v.to_str().ok());
+        let patience = text("grpc-timeout").and_then(grpc_timeout);
+        let mut call = Call::of(connection_database(request));
+        call.deadline = patience.map(|patience| self.router.clock.elapsed() + patience);
+        call.span = self.router.tracer.serve(operation, text("traceparent"));
+        call
+    }
+}
+
+/// Calls that ask the writable node as far as they must, or are not about the catalog. All others catch up first.
+const FOLLOWS_BY_ITSELF: [&str; 10] = [
+    "search",
+    "hybrid_search",
+    "query",
+    "insert",
+    "upsert",
+    "delete",
+    "connect",
+    "get_version",
+    "check_health",
+    "alloc_timestamp",
+];
+
+/// Of an answer: which segments it covers, at which V, and who answered. Sent as a trailer.
+pub const COVERAGE: &str = "mishards-coverage";
+
+/// Reads the time that a client waits. (gRPC over HTTP/2, "Timeout": at most eight digits, then a unit.)
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 /// One method of the service a line: its name, its messages, and the router's method for it.
 macro_rules! rpcs {
-    ($($name:ident($request:ty) -> $answer:ty = |$router:ident, $db:pat_param, $message:pat_param| $call:expr;)*) => {
+    ($($name:ident($request:ty) -> $answer:ty = |$router:ident, $call:pat_param, $message:pat_param| $answering:expr;)*) => {
         #[tonic::async_trait]
         impl MilvusService for MilvusAdapter {
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$answer>, Status> {
-                let database = connection_database(&request);
-                let ($router, $db, $message) = (&self.router, database.as_str(), request.into_inner());
-                self.answer(stringify!($name), $call).await
+                let call = self.call(stringify!($name), &request);
+                let ($router, $call, $message) = (&self.router, &call, request.into_inner());
+                self.answer(stringify!($name), &call, $answering).await
             })*
         }
     };
 }
 
 rpcs! {
-    create_collection(CreateCollectionRequest) -> common::Status = |router, db, r| router.create_collection(db, r);
-    drop_collection(DropCollectionRequest) -> common::Status = |router, db, r| router.drop_collection(db, r);
-    has_collection(HasCollectionRequest) -> BoolResponse = |router, db, r| router.has_collection(db, r);
-    rename_collection(RenameCollectionRequest) -> common::Status = |router, db, r| router.rename_collection(db, r);
-    describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse = |router, db, r| router.describe_collection(db, r);
-    show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse = |router, db, r| router.show_collections(db, r);
-    get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse = |router, db, r| router.collection_statistics(db, r);
-    load_collection(LoadCollectionRequest) -> common::Status = |router, db, r| router.load_collection(db, r);
-    release_collection(ReleaseCollectionRequest) -> common::Status = |router, db, r| router.release_collection(db, r);
-    load_partitions(LoadPartitionsRequest) -> common::Status = |router, db, r| router.load_partitions(db, r);
-    release_partitions(ReleasePartitionsRequest) -> common::Status = |router, db, r| router.release_partitions(db, r);
-    get_loading_progress(GetLoadingProgressRequest) -> GetLoadingProgressResponse = |router, db, r| router.loading_progress(db, r);
-    get_load_state(GetLoadStateRequest) -> GetLoadStateResponse = |router, db, r| router.load_state(db, r);
-    create_partition(CreatePartitionRequest) -> common::Status = |router, db, r| router.create_partition(db, r);
-    drop_partition(DropPartitionRequest) -> common::Status = |router, db, r| router.drop_partition(db, r);
-    has_partition(HasPartitionRequest) -> BoolResponse = |router, db, r| router.has_partition(db, r);
-    show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse = |router, db, r| router.show_partitions(db, r);
-    get_partition_statistics(GetPartitionStatisticsRequest) -> GetPartitionStatisticsResponse = |router, db, r| router.partition_statistics(db, r);
-    create_alias(CreateAliasRequest) -> common::Status = |router, db, r| router.create_alias(db, r);
-    drop_alias(DropAliasRequest) -> common::Status = |router, db, r| router.drop_alias(db, r);
-    alter_alias(AlterAliasRequest) -> common::Status = |router, db, r| router.alter_alias(db, r);
-    describe_alias(DescribeAliasRequest) -> DescribeAliasResponse = |router, db, r| router.describe_alias(db, r);
-    list_aliases(ListAliasesRequest) -> ListAliasesResponse = |router, db, r| router.list_aliases(db, r);
-    create_index(CreateIndexRequest) -> common::Status = |router, db, r| router.create_index(db, r);
-    describe_index(DescribeIndexRequest) -> DescribeIndexResponse = |router, db, r| router.describe_index(db, r);
-    get_index_statistics(GetIndexStatisticsRequest) -> GetIndexStatisticsResponse = |router, db, r| router.index_statistics(db, r);
-    get_index_state(GetIndexStateRequest) -> GetIndexStateResponse = |router, db, r| router.index_state(db, r);
-    get_index_build_progress(GetIndexBuildProgressRequest) -> GetIndexBuildProgressResponse = |router, db, r| router.index_build_progress(db, r);
-    drop_index(DropIndexRequest) -> common::Status = |router, db, r| router.drop_index(db, r);
-    insert(InsertRequest) -> MutationResult = |router, db, r| router.insert(db, r);
-    upsert(UpsertRequest) -> MutationResult = |router, db, r| router.upsert(db, r);
-    delete(DeleteRequest) -> MutationResult = |router, db, r| router.delete(db, r);
-    search(SearchRequest) -> SearchResults = |router, db, r| router.search(db, r);
-    hybrid_search(HybridSearchRequest) -> SearchResults = |router, db, r| router.hybrid_search(db, r);
-    query(QueryRequest) -> QueryResults = |router, db, r| router.query(db, r);
-    flush(FlushRequest) -> FlushResponse = |router, db, r| router.flush(db, r);
+    create_collection(CreateCollectionRequest) -> common::Status = |router, call, r| router.create_collection(&call.database, r);
+    drop_collection(DropCollectionRequest) -> common::Status = |router, call, r| router.drop_collection(&call.database, r);
+    has_collection(HasCollectionRequest) -> BoolResponse = |router, call, r| router.has_collection(&call.database, r);
+    rename_collection(RenameCollectionRequest) -> common::Status = |router, call, r| router.rename_collection(&call.database, r);
+    describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse = |router, call, r| router.describe_collection(&call.database, r);
+    show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse = |router, call, r| router.show_collections(&call.database, r);
+    get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse = |router, call, r| router.collection_statistics(&call.database, r);
+    load_collection(LoadCollectionRequest) -> common::Status = |router, call, r| router.load_collection(&call.database, r);
+    release_collection(ReleaseCollectionRequest) -> common::Status = |router, call, r| router.release_collection(&call.database, r);
+    load_partitions(LoadPartitionsRequest) -> common::Status = |router, call, r| router.load_partitions(&call.database, r);
+    release_partitions(ReleasePartitionsRequest) -> common::Status = |router, call, r| router.release_partitions(&call.database, r);
+    get_loading_progress(GetLoadingProgressRequest) -> GetLoadingProgressResponse = |router, call, r| router.loading_progress(&call.database, r);
+    get_load_state(GetLoadStateRequest) -> GetLoadStateResponse = |router, call, r| router.load_state(&call.database, r);
+    create_partition(CreatePartitionRequest) -> common::Status = |router, call, r| router.create_partition(&call.database, r);
+    drop_partition(DropPartitionRequest) -> common::Status = |router, call, r| router.drop_partition(&call.database, r);
+    has_partition(HasPartitionRequest) -> BoolResponse = |router, call, r| router.has_partition(&call.database, r);
+    show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse = |router, call, r| router.show_partitions(&call.database, r);
+    get_partition_statistics(GetPartitionStatisticsRequest) -> GetPartitionStatisticsResponse = |router, call, r| router.partition_statistics(&call.database, r);
+    create_alias(CreateAliasRequest) -> common::Status = |router, call, r| router.create_alias(&call.database, r);
+    drop_alias(DropAliasRequest) -> common::Status = |router, call, r| router.drop_alias(&call.database, r);
+    alter_alias(AlterAliasRequest) -> common::Status = |router, call, r| router.alter_alias(&call.database, r);
+    describe_alias(DescribeAliasRequest) -> DescribeAliasResponse = |router, call, r| router.describe_alias(&call.database, r);
+    list_aliases(ListAliasesRequest) -> ListAliasesResponse = |router, call, r| router.list_aliases(&call.database, r);
+    create_index(CreateIndexRequest) -> common::Status = |router, call, r| router.create_index(&call.database, r);
+    describe_index(DescribeIndexRequest) -> DescribeIndexResponse = |router, call, r| router.describe_index(&call.database, r);
+    get_index_statistics(GetIndexStatisticsRequest) -> GetIndexStatisticsResponse = |router, call, r| router.index_statistics(&call.database, r);
+    get_index_state(GetIndexStateRequest) -> GetIndexStateResponse = |router, call, r| router.index_state(&call.database, r);
+    get_index_build_progress(GetIndexBuildProgressRequest) -> GetIndexBuildProgressResponse = |router, call, r| router.index_build_progress(&call.database, r);
+    drop_index(DropIndexRequest) -> common::Status = |router, call, r| router.drop_index(&call.database, r);
+    insert(InsertRequest) -> MutationResult = |router, call, r| router.insert(&call.database, r);
+    upsert(UpsertRequest) -> MutationResult = |router, call, r| router.upsert(&call.database, r);
+    delete(DeleteRequest) -> MutationResult = |router, call, r| router.delete(&call.database, r);
+    search(SearchRequest) -> SearchResults = |router, call, r| router.search(call, r);
+    hybrid_search(HybridSearchRequest) -> SearchResults = |router, call, r| router.hybrid_search(call, r);
+    query(QueryRequest) -> QueryResults = |router, call, r| router.query(call, r);
+    flush(FlushRequest) -> FlushResponse = |router, call, r| router.flush(&call.database, r);
     flush_all(FlushAllRequest) -> FlushAllResponse = |router, _, r| router.flush_all(r);
-    get_flush_state(GetFlushStateRequest) -> GetFlushStateResponse = |router, db, r| router.flush_state(db, r);
+    get_flush_state(GetFlushStateRequest) -> GetFlushStateResponse = |router, call, r| router.flush_state(&call.database, r);
     get_flush_all_state(GetFlushAllStateRequest) -> GetFlushAllStateResponse = |router, _, _| router.flush_all_state();
-    get_persistent_segment_info(GetPersistentSegmentInfoRequest) -> GetPersistentSegmentInfoResponse = |router, db, r| router.persistent_segments(db, r);
-    get_query_segment_info(GetQuerySegmentInfoRequest) -> GetQuerySegmentInfoResponse = |router, db, r| router.query_segments(db, r);
+    get_persistent_segment_info(GetPersistentSegmentInfoRequest) -> GetPersistentSegmentInfoResponse = |router, call, r| router.persistent_segments(&call.database, r);
+    get_query_segment_info(GetQuerySegmentInfoRequest) -> GetQuerySegmentInfoResponse = |router, call, r| router.query_segments(&call.database, r);
     get_version(GetVersionRequest) -> GetVersionResponse = |router, _, _| router.version();
     check_health(CheckHealthRequest) -> CheckHealthResponse = |router, _, _| router.health();
-    connect(ConnectRequest) -> ConnectResponse = |router, db, r| router.connect(db, r);
+    connect(ConnectRequest) -> ConnectResponse = |router, call, r| router.connect(&call.database, r);
     alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |router, _, _| router.alloc_timestamp();
     create_database(CreateDatabaseRequest) -> common::Status = |router, _, r| router.create_database(r);
     drop_database(DropDatabaseRequest) -> common::Status = |router, _, r| router.drop_database(r);
     alter_database(AlterDatabaseRequest) -> common::Status = |router, _, r| router.alter_database(r);
     list_databases(ListDatabasesRequest) -> ListDatabasesResponse = |router, _, _| router.list_databases();
-    describe_database(DescribeDatabaseRequest) -> DescribeDatabaseResponse = |router, db, r| router.describe_database(db, r);
+    describe_database(DescribeDatabaseRequest) -> DescribeDatabaseResponse = |router, call, r| router.describe_database(&call.database, r);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_of_clients_are_read() {
+        let read =
+            [("1500m", 1_500_000), ("2S", 2_000_000), ("1H", 3_600_000_000), ("99999999u", 99_999_999)];
+        for (text, micros) in read {
+            assert_eq!(grpc_timeout(text), Some(Duration::from_micros(micros)), "{text}");
+        }
+        for bad in ["", "5", "S", "-1S", "123456789S", "1.5S", "1x", "1é"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad:?}");
+        }
+    }
 }

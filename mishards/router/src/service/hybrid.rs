@@ -6,6 +6,7 @@ use super::read_point::Consistency;
 use super::search::{result_data, rounded};
 use super::search_request::{SearchJob, round_decimal};
 use super::{REPLAN_PAUSE, REPLANS, Router};
+use crate::call::{Call, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::Row;
 use crate::plan::{Filter, choose_partitions, plan_read};
@@ -55,8 +56,8 @@ impl Fusion {
 }
 
 impl Router {
-    pub async fn hybrid_search(&self, db: &str, request: HybridSearchRequest) -> Result<SearchResults> {
-        let database = database_name(&request.db_name, db);
+    pub async fn hybrid_search(&self, call: &Call, request: HybridSearchRequest) -> Result<SearchResults> {
+        let database = database_name(&request.db_name, &call.database);
         let count = request.requests.len();
         if count == 0 || count > limits::HYBRID_REQUESTS {
             return Err(Error::invalid(format!(
@@ -86,6 +87,12 @@ impl Router {
         if jobs.windows(2).any(|w| w[0].nq != w[1].nq) {
             return Err(Error::invalid("all sub-requests of a hybrid search must have the same nq"));
         }
+        call.is_about(Subject {
+            collection: request.collection_name.clone(),
+            filter: jobs.iter().map(|job| job.filter.text.as_str()).collect::<Vec<_>>().join("; "),
+            nq: jobs.first().map_or(0, |job| job.nq),
+            limit: fusion.limit,
+        });
         let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
         let consistency = Consistency {
             level: request.consistency_level,
@@ -95,7 +102,9 @@ impl Router {
         };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
         for _ in 0..REPLANS {
-            match self.hybrid_once(database, &request, &jobs, &fusion, &output, consistency).await? {
+            call.begin();
+            let once = self.hybrid_once(call, database, &request, &jobs, &fusion, &output, consistency);
+            match once.await? {
                 Ok(results) => return Ok(results),
                 Err(failure) if failure.kind == Kind::SnapshotTooOld => {
                     last = failure;
@@ -107,8 +116,10 @@ impl Router {
         Err(last.error)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request, passed on once")]
     async fn hybrid_once(
         &self,
+        call: &Call,
         database: &str,
         request: &HybridSearchRequest,
         jobs: &[SearchJob],
@@ -128,7 +139,8 @@ impl Router {
         let mut results = Vec::with_capacity(jobs.len());
         for job in jobs {
             let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            match self.search_rows(&plan, job).await {
+            call.plan(&plan);
+            match self.search_rows(call, &plan, job).await {
                 Ok(lists) => results.push((job.metric, lists)),
                 Err(failure) => return Ok(Err(failure)),
             }
@@ -137,7 +149,7 @@ impl Router {
         let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
         let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();
         let plan = plan_read(&named.snapshot, &named.collection, &partitions, &Filter::default(), point)?;
-        let columns = match self.fetch(&plan, output, &flat).await {
+        let columns = match self.fetch(call, &plan, output, &flat).await {
             Ok(columns) => columns,
             Err(failure) => return Ok(Err(failure)),
         };

@@ -2,6 +2,7 @@
 
 use super::Router;
 use super::names::database_name;
+use crate::candidates::holders;
 use crate::error::ok;
 use mishards_proto::common::{SegmentLevel, SegmentState, ServerInfo};
 use mishards_proto::milvus::*;
@@ -71,7 +72,7 @@ impl Router {
         request: GetQuerySegmentInfoRequest,
     ) -> Result<GetQuerySegmentInfoResponse> {
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
-        let nodes = self.topology.nodes();
+        let (nodes, placement) = (self.topology.nodes(), self.placer.placement());
         let number = |name: &str| nodes.by_name.keys().position(|n| n == name).map_or(0, |i| i as i64 + 1);
         let loaded = named
             .snapshot
@@ -79,7 +80,6 @@ impl Router {
             .filter(|s| named.collection.load.has(s.partition));
         let infos = loaded.map(|s| {
             let index = s.indexes.first();
-            let node = nodes.placement.candidates(s.id).first().map_or(0, |n| number(n));
             QuerySegmentInfo {
                 segment_id: s.id.0,
                 collection_id: s.collection.0,
@@ -87,7 +87,7 @@ impl Router {
                 mem_size: s.bytes() as i64,
                 num_rows: s.rows.into(),
                 index_id: index.map_or(0, |i| i.index.0),
-                node_ids: vec![node],
+                node_ids: holders(&nodes, &placement, s.id).into_iter().map(number).collect(),
                 state: SegmentState::Sealed.into(),
                 level: SegmentLevel::L1.into(),
                 ..Default::default()

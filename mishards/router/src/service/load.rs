@@ -1,13 +1,21 @@
-//! Load and release. A node opens a segment when it is first asked for it, so that a load is done when it is
-//! committed.
+//! Load and release. A load is done when it is committed: a node opens a segment at the latest when it is first asked for
+//! it. The nodes that the segments are placed on are told at once, and waited for a while.
 
 use super::Router;
-use super::names::database_name;
+use super::names::{Named, database_name};
+use crate::candidates::holders;
 use crate::error::ok;
+use crate::open::{Wanted, close_segments, open_segments};
 use mishards_catalog::Command;
 use mishards_proto::common::{LoadState, Status};
 use mishards_proto::milvus::*;
 use mishards_types::{Code, Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a load waits for segments to be opened, and how long they are opened at most.
+const LOAD_PATIENCE: Duration = Duration::from_secs(10);
+const OPEN_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Router {
     async fn load(
@@ -29,9 +37,37 @@ impl Router {
             return Err(Error::invalid(format!("replica_number must not be negative, got {replicas}")));
         }
         let replicas = replicas.max(1) as u32;
+        let name = collection.clone();
         self.change(Command::Load { database: database.to_owned(), collection, partitions, replicas })
             .await?;
+        if let Ok(named) = self.known(database, &name) {
+            self.warm(named).await;
+        }
         Ok(ok())
+    }
+
+    /// Has the segments of a collection opened where they are placed; what takes longer goes on in the background.
+    async fn warm(&self, named: Named) {
+        let (nodes, placement) = (self.topology.nodes(), self.placer.place_all(&named.snapshot));
+        let mut wanted = Wanted::new();
+        let loaded = named.snapshot.segments_of(named.collection.id);
+        for segment in loaded.filter(|s| named.collection.load.has(s.partition)) {
+            for node in holders(&nodes, &placement, segment.id) {
+                wanted.entry(node.to_owned()).or_default().push(Arc::clone(segment));
+            }
+        }
+        let topology = Arc::clone(&self.topology);
+        let open = async move { open_segments(&topology, &named.snapshot, wanted, OPEN_PATIENCE).await };
+        let _ = tokio::time::timeout(LOAD_PATIENCE, tokio::spawn(open)).await;
+    }
+
+    /// Has segments closed that are not loaded any more.
+    async fn cool(&self, before: Option<Named>) {
+        let Some(before) = before else { return };
+        let Ok(now) = self.known(&before.database.name, &before.collection.name) else { return };
+        let loaded = before.snapshot.segments_of(before.collection.id);
+        let released = loaded.filter(|s| !now.collection.load.has(s.partition)).map(|s| s.id.0);
+        close_segments(&self.topology, released.collect()).await;
     }
 
     pub async fn load_collection(&self, db: &str, request: LoadCollectionRequest) -> Result<Status> {
@@ -57,12 +93,14 @@ impl Router {
 
     pub async fn release_collection(&self, db: &str, request: ReleaseCollectionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db).to_owned();
+        let before = self.known(&database, &request.collection_name).ok();
         self.change(Command::Release {
             database,
             collection: request.collection_name,
             partitions: Vec::new(),
         })
         .await?;
+        self.cool(before).await;
         Ok(ok())
     }
 
@@ -71,12 +109,14 @@ impl Router {
             return Err(Error::invalid("partition names is empty"));
         }
         let database = database_name(&request.db_name, db).to_owned();
+        let before = self.known(&database, &request.collection_name).ok();
         self.change(Command::Release {
             database,
             collection: request.collection_name,
             partitions: request.partition_names,
         })
         .await?;
+        self.cool(before).await;
         Ok(ok())
     }
 

@@ -3,6 +3,7 @@
 mod aliases;
 mod collections;
 mod databases;
+mod explain;
 mod flush;
 mod hybrid;
 mod indexes;
@@ -16,13 +17,21 @@ mod read_point;
 mod rows;
 mod search;
 mod search_request;
+mod status;
 
+pub use explain::{ExplainRequest, Explained};
+pub use status::{ClusterStatus, CollectionStatus, NodeStatus};
+
+use crate::call::Call;
 use crate::catalog_view::CatalogView;
 use crate::metrics::Metrics;
+use crate::placement::PlacementPolicy;
+use crate::placer::Placer;
 use crate::scatter::Scatter;
 use crate::topology::Topology;
 use mishards_catalog::Command;
 use mishards_proto::node::ChangeRequest;
+use mishards_trace::Tracer;
 use mishards_types::{Clock, Error, Result, Version};
 use read_point::ReadPoints;
 use std::sync::Arc;
@@ -31,6 +40,8 @@ use std::time::Duration;
 
 /// How often a read is planned anew when files moved under it, and the pause before: the newer catalog is on its way.
 const REPLANS: usize = 20;
+/// How long the writable node has to say at which version it is.
+const CATCH_UP: Duration = Duration::from_secs(1);
 const REPLAN_PAUSE: Duration = Duration::from_millis(25);
 
 /// Settings of a router.
@@ -38,6 +49,10 @@ const REPLAN_PAUSE: Duration = Duration::from_millis(25);
 pub struct RouterOptions {
     /// Version that clients are told; in the form of the Milvus versions whose protocol this is.
     pub version: String,
+    /// Longest time for one call on one node.
+    pub subquery_patience: Duration,
+    /// Reads that take longer are logged; zero logs none.
+    pub slow_query: Duration,
 }
 
 /// What a router is made of.
@@ -45,8 +60,10 @@ pub struct RouterParts {
     pub options: RouterOptions,
     pub topology: Arc<Topology>,
     pub catalog: Arc<CatalogView>,
+    pub policy: Arc<dyn PlacementPolicy>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Metrics,
+    pub tracer: Tracer,
 }
 
 /// See the crate's head.
@@ -54,22 +71,40 @@ pub struct Router {
     pub(crate) options: RouterOptions,
     pub(crate) topology: Arc<Topology>,
     pub(crate) catalog: Arc<CatalogView>,
+    pub(crate) placer: Arc<Placer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) tracer: Tracer,
     read_points: ReadPoints,
     next_identifier: AtomicI64,
+    _follow: EndsWithRouter,
+}
+
+struct EndsWithRouter(tokio::task::AbortHandle);
+
+impl Drop for EndsWithRouter {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Router {
     pub fn new(parts: RouterParts) -> Arc<Router> {
-        let RouterParts { options, topology, catalog, clock, metrics } = parts;
+        let RouterParts { options, topology, catalog, policy, clock, metrics, tracer } = parts;
+        let placer = Placer::new(policy, Arc::clone(&topology), Arc::clone(&catalog));
+        let follow = Arc::clone(&placer).run(metrics.clone());
+        // It ends with the router: whoever places nothing any more needs no placement.
+        let follow = tokio::spawn(follow).abort_handle();
         let next_identifier = AtomicI64::new((clock.unix_ms() << 18) as i64);
         Arc::new(Router {
             options,
             topology,
             catalog,
+            placer,
             clock,
             metrics,
+            tracer,
+            _follow: EndsWithRouter(follow),
             read_points: ReadPoints::default(),
             next_identifier,
         })
@@ -80,8 +115,29 @@ impl Router {
         self.catalog.is_ready() && self.topology.is_ready()
     }
 
-    fn scatter(&self) -> Scatter<'_> {
-        Scatter { topology: &self.topology, metrics: &self.metrics }
+    /// Sub-queries for a call; `name` is that of their span.
+    fn scatter<'a>(&'a self, call: &'a Call, what: &'static str, name: &'static str) -> Scatter<'a> {
+        Scatter {
+            topology: &self.topology,
+            placement: self.placer.placement(),
+            metrics: &self.metrics,
+            call,
+            what,
+            span: call.span.child(name),
+            patience: self.options.subquery_patience,
+        }
+    }
+
+    /// Waits until this router has every change that any router has acknowledged: another one's client may ask this one
+    /// next. While nobody writes nothing changes, and nobody is waited for.
+    pub(crate) async fn catch_up(&self) {
+        let Ok(writer) = self.topology.writer() else { return };
+        let asked = tokio::time::timeout(CATCH_UP, writer.client.describe());
+        if let Ok(Ok(said)) = asked.await
+            && let Some(v) = said.schema_change
+        {
+            let _ = self.catalog.wait_for(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }).await;
+        }
     }
 
     /// Runs a catalog command at the writable node and waits until this router sees its effect.

@@ -2,6 +2,7 @@
 
 use super::Router;
 use crate::error::Kind;
+use crate::plan::choose_partitions;
 use mishards_catalog::{Collection, DEFAULT_DATABASE, Database, Snapshot};
 use mishards_proto::node::ReadPointRequest;
 use mishards_types::{Error, Result, Version, check_collection_name};
@@ -36,7 +37,11 @@ impl Router {
             Ok(named) => Ok(named),
             Err(error) => {
                 let client = self.topology.writer()?.client;
-                let request = ReadPointRequest { database: database.to_owned(), collection: name.to_owned() };
+                let request = ReadPointRequest {
+                    database: database.to_owned(),
+                    collection: name.to_owned(),
+                    from_standby: false,
+                };
                 let point = client.read_point(request).await.map_err(|failure| match failure.kind {
                     Kind::Refused => error,
                     _ => failure.error,
@@ -46,6 +51,19 @@ impl Router {
                 self.known(database, name)
             }
         }
+    }
+
+    /// A collection that is loaded, with the partitions named. Whoever made or loaded it may have asked another router, so
+    /// this one catches up before it refuses.
+    pub(super) async fn loaded(&self, database: &str, name: &str, partitions: &[String]) -> Result<Named> {
+        let named = self.collection(database, name).await?;
+        if choose_partitions(&named.snapshot, &named.collection, partitions).is_ok() {
+            return Ok(named);
+        }
+        self.catch_up().await;
+        let named = self.known(database, name)?;
+        choose_partitions(&named.snapshot, &named.collection, partitions)?;
+        Ok(named)
     }
 
     /// A collection by name or alias, as this router knows it.

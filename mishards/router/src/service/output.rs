@@ -1,10 +1,12 @@
 //! Output fields: which columns an answer has, and their values for the final rows only.
 
 use super::Router;
+use super::search::does_not_fit;
+use crate::call::{Call, FETCH};
 use crate::error::{Failure, Kind};
 use crate::gather::Row;
 use crate::plan::ReadPlan;
-use crate::scatter::segments_of_rows;
+use crate::scatter::{About, Answer, Question, segments_of_rows};
 use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
 use mishards_expr::{Operand, Step};
 use mishards_proto::node::{FetchRequest, Scope};
@@ -110,6 +112,7 @@ impl Router {
     /// The output columns of rows, aligned with them.
     pub(super) async fn fetch(
         &self,
+        call: &Call,
         plan: &ReadPlan,
         output: &Output,
         rows: &[Row],
@@ -132,30 +135,32 @@ impl Router {
             scope: unfiltered,
         };
         let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));
+        let fields = field_ids.len();
         let parts = self
-            .scatter()
-            .run(&plan, &segments, growing, &move |client, scope| {
-                let (request, places) = request_for(scope, &field_ids, &all);
-                Box::pin(async move { Ok((client.fetch(request).await?.columns, places)) })
+            .scatter(call, FETCH, "do_fetch")
+            .run(&plan, &segments, growing, &move |client, Question { scope, about }| {
+                let (request, places) = request_for(scope, &about, &field_ids, &all);
+                Box::pin(async move {
+                    let columns = client.fetch(request).await?.columns;
+                    let fits = |column: &FieldData| row_count(column) == places.len();
+                    if columns.len() != fields || !columns.iter().all(fits) {
+                        return Err(does_not_fit(None));
+                    }
+                    Ok(Answer { value: (columns, places), served: None })
+                })
             })
             .await?;
-        let mut columns =
-            align(parts.into_iter().map(|p| p.answer).collect(), rows.len(), output.field_ids().len())?;
+        let mut columns = align(parts, rows.len(), output.field_ids().len())?;
         output.finish(&mut columns);
         Ok(columns)
     }
 }
 
-/// The rows that a scope's segments hold, and their places in the answer.
-fn request_for(scope: Scope, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, Vec<usize>) {
-    let segments: BTreeSet<i64> = scope
-        .segments
-        .iter()
-        .filter_map(|json| serde_json::from_slice::<mishards_catalog::Segment>(json).ok())
-        .map(|s| s.id.0)
-        .collect();
-    let here = |row: &Row| {
-        if row.segment == SegmentId(0) { scope.growing } else { segments.contains(&row.segment.0) }
+/// The rows that a question is about, and their places in the answer.
+fn request_for(scope: Scope, about: &About, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, Vec<usize>) {
+    let here = |row: &Row| match row.segment {
+        SegmentId(0) => about.growing,
+        SegmentId(id) => about.segments.contains(&id),
     };
     let places: Vec<usize> = (0..rows.len()).filter(|i| here(&rows[*i])).collect();
     let strings = rows.iter().any(|r| matches!(r.key, Key::Str(_)));
@@ -180,10 +185,7 @@ fn align(
     let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
     let mut from = vec![None; rows];
     let mut base = 0;
-    for (columns, places) in &parts {
-        if columns.len() != fields || columns.iter().any(|c| row_count(c) != places.len()) {
-            return Err(broken());
-        }
+    for (_, places) in &parts {
         for (i, place) in places.iter().enumerate() {
             from[*place] = Some(base + i);
         }

@@ -3,10 +3,13 @@
 use super::names::{Named, database_name};
 use super::output::Output;
 use super::read_point::Consistency;
+use super::search::{checked, does_not_fit};
 use super::{REPLAN_PAUSE, REPLANS, Router};
+use crate::call::{Call, QUERY, Subject};
 use crate::error::{Failure, Kind, ok};
-use crate::gather::{Row, decode, merge, page};
+use crate::gather::{Row, is_about, merge, page};
 use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::scatter::{Answer, Question};
 use crate::wire::{Params, templates_from_wire};
 use mishards_proto::milvus::{QueryRequest, QueryResults};
 use mishards_proto::node::QueryRequest as NodeQuery;
@@ -26,8 +29,8 @@ struct QueryJob {
 }
 
 impl Router {
-    pub async fn query(&self, db: &str, request: QueryRequest) -> Result<QueryResults> {
-        let database = database_name(&request.db_name, db);
+    pub async fn query(&self, call: &Call, request: QueryRequest) -> Result<QueryResults> {
+        let database = database_name(&request.db_name, &call.database);
         let named = self.collection(database, &request.collection_name).await?;
         let job = QueryJob::parse(&named, &request)?;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
@@ -42,13 +45,26 @@ impl Router {
             Output::parse(&named.collection.schema, &request.output_fields, true)?
         };
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
+        call.is_about(Subject {
+            collection: request.collection_name.clone(),
+            filter: job.filter.text.clone(),
+            nq: 0,
+            limit: job.limit.unwrap_or(0),
+        });
         for _ in 0..REPLANS {
-            let named = self.collection(database, &request.collection_name).await?;
+            call.begin();
+            let routing = call.span.child("get_routing");
+            let named = self.loaded(database, &request.collection_name, &request.partition_names).await?;
             let (point, named) = self.read_point(named, &request.collection_name, job.consistency).await?;
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
             let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            let answer =
-                if counting { self.count(&plan).await } else { self.rows(&plan, &job, &output).await };
+            routing.set("segments", plan.segments.len() as i64);
+            drop(routing);
+            call.plan(&plan);
+            let answer = match counting {
+                true => self.count(call, &plan).await,
+                false => self.rows(call, &plan, &job, &output).await,
+            };
             match answer {
                 Ok(fields_data) => {
                     return Ok(QueryResults {
@@ -77,42 +93,50 @@ impl Router {
 
     async fn rows(
         &self,
+        call: &Call,
         plan: &ReadPlan,
         job: &QueryJob,
         output: &Output,
     ) -> Result<Vec<FieldData>, Failure> {
         let wanted = job.limit.map_or(u64::MAX >> 1, |limit| (limit + job.offset) as u64);
-        let rows = self.query_rows(plan, wanted).await?;
+        let rows = self.query_rows(call, plan, wanted).await?;
         let rows = page(rows, job.offset, job.limit.unwrap_or(usize::MAX));
-        self.fetch(plan, output, &rows).await
+        self.fetch(call, plan, output, &rows).await
     }
 
     /// The first `limit` matching rows in key order.
-    pub(super) async fn query_rows(&self, plan: &ReadPlan, limit: u64) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn query_rows(
+        &self,
+        call: &Call,
+        plan: &ReadPlan,
+        limit: u64,
+    ) -> Result<Vec<Row>, Failure> {
         let parts = self
-            .scatter()
-            .run(plan, &plan.segments, true, &move |client, scope| {
-                Box::pin(
-                    async move { client.query(NodeQuery { scope: Some(scope), limit, count: false }).await },
-                )
+            .scatter(call, QUERY, "do_query")
+            .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
+                let request = NodeQuery { scope: Some(scope), limit, count: false };
+                Box::pin(async move { checked(client.query(request).await?, 1, &about) })
             })
             .await?;
-        let lists =
-            parts.into_iter().map(|p| decode(p.answer).map(|lists| lists.into_iter().flatten().collect()));
-        let broken = || Failure::new(Kind::Refused, Error::internal("a node's rows do not fit together"));
-        Ok(page(merge(lists.collect::<Option<_>>().ok_or_else(broken)?), 0, limit as usize))
+        let _span = call.span.child("do_merge");
+        Ok(page(merge(parts.into_iter().flatten().collect()), 0, limit as usize))
     }
 
-    async fn count(&self, plan: &ReadPlan) -> Result<Vec<FieldData>, Failure> {
-        let parts = self
-            .scatter()
-            .run(plan, &plan.segments, true, &|client, scope| {
+    async fn count(&self, call: &Call, plan: &ReadPlan) -> Result<Vec<FieldData>, Failure> {
+        let counts = self
+            .scatter(call, QUERY, "do_query")
+            .run(plan, &plan.segments, true, &|client, Question { scope, about }| {
+                let request = NodeQuery { scope: Some(scope), limit: 0, count: true };
                 Box::pin(async move {
-                    client.query(NodeQuery { scope: Some(scope), limit: 0, count: true }).await
+                    let batch = client.query(request).await?;
+                    match is_about(&batch, &about) {
+                        true => Ok(Answer { value: batch.count, served: batch.served }),
+                        false => Err(does_not_fit(batch.served.as_ref())),
+                    }
                 })
             })
             .await?;
-        let total: u64 = parts.iter().map(|p| p.answer.count).sum();
+        let total: u64 = counts.iter().sum();
         Ok(vec![FieldData {
             r#type: WireType::Int64.into(),
             field_name: COUNT.to_owned(),

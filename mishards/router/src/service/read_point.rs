@@ -2,8 +2,9 @@
 
 use super::Router;
 use super::names::Named;
-use crate::error::Kind;
+use crate::error::{Failure, Kind};
 use crate::plan::ReadPoint;
+use crate::topology::Node;
 use mishards_proto::node::{ReadPointRequest, ReadPointResponse};
 use mishards_types::{CollectionId, Error, Result, Timestamp, Version};
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 /// How old a read point may be for a bounded read, counted from its sending.
 const BOUNDED: Duration = Duration::from_secs(5);
+const SESSION: i32 = 1;
 /// Level numbers from here on do not ask for fresh rows.
 const EVENTUALLY: i32 = 3;
 const TRIES: usize = 240;
@@ -65,8 +67,15 @@ impl Router {
             return Ok((ReadPoint { growing_optional: level >= EVENTUALLY, ..point }, named));
         }
         let sent = self.clock.elapsed();
-        let tries = if level >= EVENTUALLY && !asked.exactly { 1 } else { TRIES };
-        let answer = self.ask_writer(&named.database.name, name, tries).await;
+        let asking = Asking {
+            database: &named.database.name,
+            collection: name,
+            tries: if level >= EVENTUALLY && !asked.exactly { 1 } else { TRIES },
+            standby_from: (level == SESSION || level >= EVENTUALLY)
+                .then_some(wanted)
+                .filter(|_| !asked.exactly),
+        };
+        let answer = self.ask_writer(asking).await;
         let answer = match answer {
             Ok(answer) => answer,
             // Without the writer an eventual read takes what there is.
@@ -122,25 +131,75 @@ impl Router {
         self.read_points.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the writable node, waiting through a takeover.
-    async fn ask_writer(&self, database: &str, collection: &str, tries: usize) -> Result<ReadPointResponse> {
+    /// Asks the writable node, waiting through a takeover. Where a standby's word is enough, it is asked while nobody
+    /// writes.
+    async fn ask_writer(&self, asking: Asking<'_>) -> Result<ReadPointResponse> {
         let mut last = Error::unavailable("no writable node answers");
-        for _ in 0..tries {
-            let request =
-                ReadPointRequest { database: database.to_owned(), collection: collection.to_owned() };
+        for _ in 0..asking.tries {
             match self.topology.writer() {
-                Ok(writer) => match writer.client.read_point(request).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(failure) if failure.kind == Kind::Refused => return Err(failure.error),
-                    Err(failure) => {
-                        self.topology.suspect(&writer.name);
-                        last = failure.error;
+                Ok(writer) => {
+                    match until_gone(&writer, writer.client.read_point(asking.request(false))).await {
+                        Ok(answer) => return Ok(answer),
+                        Err(failure) if failure.kind == Kind::Refused => return Err(failure.error),
+                        Err(failure) => {
+                            self.topology.suspect(&writer.name);
+                            last = failure.error;
+                        }
                     }
-                },
+                }
                 Err(error) => last = error,
+            }
+            if let Some(answer) = self.ask_standby(&asking).await {
+                return Ok(answer);
             }
             tokio::time::sleep(PAUSE).await;
         }
         Err(last)
+    }
+
+    async fn ask_standby(&self, asking: &Asking<'_>) -> Option<ReadPointResponse> {
+        let from = asking.standby_from?;
+        let nodes = self.topology.nodes();
+        for standby in nodes.by_name.values().filter(|node| node.standby && node.said.tails_epoch != 0) {
+            if let Ok(answer) = until_gone(standby, standby.client.read_point(asking.request(true))).await
+                && answer.timestamp >= from.0
+            {
+                return Some(answer);
+            }
+        }
+        None
+    }
+}
+
+/// An answer, or that the node does not answer any more.
+async fn until_gone<T>(
+    node: &Node,
+    answer: impl Future<Output = std::result::Result<T, Failure>>,
+) -> std::result::Result<T, Failure> {
+    tokio::select! {
+        answer = answer => answer,
+        () = node.gone.cancelled() => {
+            let text = format!("node {} does not answer any more", node.name);
+            Err(Failure::new(Kind::Transport, Error::unavailable(text)))
+        }
+    }
+}
+
+/// A read point that is asked for.
+struct Asking<'a> {
+    database: &'a str,
+    collection: &'a str,
+    tries: usize,
+    /// A standby's word is enough when it has applied this.
+    standby_from: Option<Timestamp>,
+}
+
+impl Asking<'_> {
+    fn request(&self, from_standby: bool) -> ReadPointRequest {
+        ReadPointRequest {
+            database: self.database.to_owned(),
+            collection: self.collection.to_owned(),
+            from_standby,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::Router;
 use super::names::{Named, database_name};
 use super::read_point::Consistency;
+use crate::call::Call;
 use crate::error::{Kind, ok};
 use crate::plan::{Filter, choose_partitions, plan_read};
 use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
@@ -148,7 +149,7 @@ impl Router {
         match writer.client.write(write).await {
             Ok(done) => Ok(Some(done)),
             // Surely not stored: its successor is asked.
-            Err(failure) if failure.kind == Kind::NotWriter => {
+            Err(failure) if matches!(failure.kind, Kind::NotWriter | Kind::Unreached) => {
                 self.topology.suspect(&writer.name);
                 self.topology.wait_for_successor(&writer).await;
                 Ok(None)
@@ -161,7 +162,7 @@ impl Router {
                 self.topology.suspect(&writer.name);
                 Err(match failure.kind {
                     // It may have been logged: sending it again could double it, so the client must decide.
-                    Kind::Transport => Error::new(
+                    Kind::Transport | Kind::Broken => Error::new(
                         Code::UNEXPECTED,
                         format!("the write may or may not have been stored: {}", failure.error),
                     ),
@@ -184,7 +185,7 @@ impl Router {
         let names: Vec<String> = if partition.is_empty() { Vec::new() } else { vec![partition.to_owned()] };
         let partitions = choose_partitions(&named.snapshot, &named.collection, &names)?;
         let plan = plan_read(&named.snapshot, &named.collection, &partitions, &filter, point)?;
-        let rows = self.query_rows(&plan, u64::MAX >> 1).await?;
+        let rows = self.query_rows(&Call::default(), &plan, u64::MAX >> 1).await?;
         Ok((rows.into_iter().map(|row| row.key).collect(), point.timestamp.0))
     }
 }

@@ -5,24 +5,24 @@ use super::output::{Output, group_column};
 use super::read_point::Consistency;
 use super::search_request::{Group, SearchJob};
 use super::{REPLAN_PAUSE, REPLANS, Router};
+use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
 use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::scatter::{About, Answer, Question};
 use crate::wire::{ids_of, templates_from_wire};
 use mishards_catalog::Collection;
 use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
-use mishards_proto::node::SearchRequest as NodeSearch;
+use mishards_proto::node::{RowBatch, SearchRequest as NodeSearch, Served};
 use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
 use mishards_types::{DataType, Error, Key, Metric, Result, Timestamp};
+use std::sync::Arc;
 
 impl Router {
-    pub async fn search(&self, db: &str, request: SearchRequest) -> Result<SearchResults> {
-        let database = database_name(&request.db_name, db);
+    pub async fn search(&self, call: &Call, request: SearchRequest) -> Result<SearchResults> {
+        let database = database_name(&request.db_name, &call.database);
         refuse_unsupported(&request)?;
-        let named = self.collection(database, &request.collection_name).await?;
-        if !named.collection.load.is_loaded() {
-            return Err(Error::collection_not_loaded(&request.collection_name));
-        }
+        let named = self.loaded(database, &request.collection_name, &[]).await?;
         let placeholder = match &request.search_input {
             Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
             Some(SearchInput::Ids(_)) => {
@@ -42,13 +42,24 @@ impl Router {
             guarantee: request.guarantee_timestamp,
             exactly: job.is_iterator,
         };
+        call.is_about(Subject {
+            collection: request.collection_name.clone(),
+            filter: job.filter.text.clone(),
+            nq: job.nq,
+            limit: job.limit,
+        });
         let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
         for _ in 0..REPLANS {
-            let named = self.collection(database, &request.collection_name).await?;
+            call.begin();
+            let routing = call.span.child("get_routing");
+            let named = self.loaded(database, &request.collection_name, &request.partition_names).await?;
             let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
             let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
             let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            match self.search_and_fetch(&plan, &job, &output).await {
+            routing.set("segments", plan.segments.len() as i64);
+            drop(routing);
+            call.plan(&plan);
+            match self.search_and_fetch(call, &plan, &job, &output).await {
                 Ok(results) => {
                     return Ok(answer(
                         &named.collection,
@@ -71,25 +82,27 @@ impl Router {
 
     async fn search_and_fetch(
         &self,
+        call: &Call,
         plan: &ReadPlan,
         job: &SearchJob,
         output: &Output,
     ) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
-        let lists = self.search_rows(plan, job).await?;
+        let lists = self.search_rows(call, plan, job).await?;
         let flat: Vec<Row> = lists.iter().flatten().cloned().collect();
-        let columns = self.fetch(plan, output, &flat).await?;
+        let columns = self.fetch(call, plan, output, &flat).await?;
         Ok((lists, columns))
     }
 
     /// The final rows of each query.
     pub(super) async fn search_rows(
         &self,
+        call: &Call,
         plan: &ReadPlan,
         job: &SearchJob,
     ) -> Result<Vec<Vec<Row>>, Failure> {
         let request = node_request(job);
         let Some(group) = job.group.clone().filter(|g| g.size > 1) else {
-            return self.scatter_search(plan, job, request).await;
+            return self.scatter_search(call, SEARCH, plan, job, request).await;
         };
         // First which groups, by their best rows; then the best rows of just these, on every node.
         let first = SearchJob {
@@ -98,39 +111,64 @@ impl Router {
             offset: 0,
             ..job.clone()
         };
-        let best = self.scatter_search(plan, &first, node_request(&first)).await?;
+        let best = self.scatter_search(call, GROUPS, plan, &first, node_request(&first)).await?;
         let mut group_keys: Vec<String> = best.into_iter().flatten().filter_map(|row| row.group).collect();
         group_keys.sort_unstable();
         group_keys.dedup();
+        // Also with no group every segment is searched: an answer says that it covers them.
         if group_keys.is_empty() {
-            return Ok(vec![Vec::new(); job.nq]);
+            return self.scatter_search(call, SEARCH, plan, job, request).await;
         }
         let k = group_keys.len() as u32;
-        self.scatter_search(plan, job, NodeSearch { group_keys, k, ..request }).await
+        self.scatter_search(call, SEARCH, plan, job, NodeSearch { group_keys, k, ..request }).await
     }
 
     async fn scatter_search(
         &self,
+        call: &Call,
+        what: &'static str,
         plan: &ReadPlan,
         job: &SearchJob,
         request: NodeSearch,
     ) -> Result<Vec<Vec<Row>>, Failure> {
-        let parts = self
-            .scatter()
-            .run(plan, &plan.segments, true, &move |client, scope| {
-                let request = NodeSearch { scope: Some(scope), ..request.clone() };
-                Box::pin(async move { client.search(request).await })
+        let scatter = self.scatter(call, what, "do_search");
+        let (request, nq) = (Arc::new(request), job.nq);
+        let parts = scatter
+            .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
+                let request = NodeSearch { scope: Some(scope), ..NodeSearch::clone(&request) };
+                Box::pin(async move { checked(client.search(request).await?, nq, &about) })
             })
             .await?;
+        let span = call.span.child("do_merge");
         let _timer = self.metrics.gather_seconds.start_timer();
-        let broken = || Failure::new(Kind::Refused, Error::internal("a node's rows do not fit together"));
         let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
-        for part in parts {
-            let lists = decode(part.answer).filter(|lists| lists.len() == job.nq).ok_or_else(broken)?;
+        for lists in parts {
             lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
         }
+        span.set("candidates", by_query.iter().flatten().map(Vec::len).sum::<usize>() as i64);
         Ok(by_query.into_iter().map(|lists| finish(job, merge(lists))).collect())
     }
+}
+
+/// A node's rows, if they fit the question.
+pub(super) fn checked(
+    mut batch: RowBatch,
+    queries: usize,
+    about: &About,
+) -> std::result::Result<Answer<Vec<Vec<Row>>>, Failure> {
+    let served = batch.served.clone();
+    batch.count = 0;
+    match decode(batch, queries, about) {
+        Some(value) => Ok(Answer { value, served }),
+        None => Err(does_not_fit(served.as_ref())),
+    }
+}
+
+/// An answer that is not one to the question: another node may do better.
+pub(super) fn does_not_fit(served: Option<&Served>) -> Failure {
+    let node = served.map_or("a node", |served| served.node.as_str());
+    let text = format!("the answer of {node} does not fit what it was asked");
+    Failure::new(Kind::Unreadable, Error::internal(text))
 }
 
 /// Cuts a merged list to what the client gets.

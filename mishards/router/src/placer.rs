@@ -1,0 +1,151 @@
+//! Which nodes take traffic: a node that joins has opened its segments before it is asked for them, and one that leaves
+//! is asked until those that take over from it have opened theirs.
+
+use crate::catalog_view::CatalogView;
+use crate::metrics::Metrics;
+use crate::open::{Wanted, open_segments};
+use crate::placement::{Placement, PlacementPolicy, Share, loads};
+use crate::topology::{Node, Topology};
+use arc_swap::ArcSwap;
+use mishards_catalog::Snapshot;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Longest time that a change of nodes waits for segments to be opened.
+const PATIENCE: Duration = Duration::from_secs(60);
+const COUNT_EVERY: Duration = Duration::from_secs(2);
+/// Changes that come close together are one.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// See the file's head.
+pub struct Placer {
+    policy: Arc<dyn PlacementPolicy>,
+    topology: Arc<Topology>,
+    catalog: Arc<CatalogView>,
+    placement: ArcSwap<Placement>,
+}
+
+/// Nodes that are to take traffic once their segments are open.
+struct Warming {
+    target: BTreeSet<String>,
+    work: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Warming {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+impl Placer {
+    pub fn new(
+        policy: Arc<dyn PlacementPolicy>,
+        topology: Arc<Topology>,
+        catalog: Arc<CatalogView>,
+    ) -> Arc<Placer> {
+        let nothing = Placement::new(Arc::clone(&policy), [], Vec::new());
+        Arc::new(Placer { policy, topology, catalog, placement: ArcSwap::from_pointee(nothing) })
+    }
+
+    pub fn placement(&self) -> Arc<Placement> {
+        self.placement.load_full()
+    }
+
+    /// Where the segments of a snapshot go on the nodes that take traffic now.
+    pub fn place_all(&self, snapshot: &Snapshot) -> Placement {
+        let nodes = self.placement().nodes().iter().cloned().collect();
+        self.place(&nodes, Some(snapshot))
+    }
+
+    /// What each node that takes traffic has to hold.
+    pub fn shares(&self) -> BTreeMap<String, Share> {
+        let placement = self.placement();
+        placement.shares().into_iter().map(|(name, share)| (name.to_owned(), share)).collect()
+    }
+
+    /// Follows nodes and catalog until dropped.
+    pub async fn run(self: Arc<Placer>, metrics: Metrics) {
+        let (mut nodes, mut catalog) = (self.topology.changes(), self.catalog.changes());
+        let warm = Arc::new(Notify::new());
+        let mut taking: BTreeSet<String> = BTreeSet::new();
+        let mut warming: Option<Warming> = None;
+        loop {
+            self.step(&mut taking, &mut warming, &warm);
+            self.count(&metrics);
+            tokio::select! {
+                () = tokio::time::sleep(COUNT_EVERY) => {}
+                _ = nodes.changed() => {}
+                _ = catalog.changed() => {}
+                () = warm.notified() => {}
+            }
+            tokio::time::sleep(SETTLE).await;
+            nodes.mark_unchanged();
+            catalog.mark_unchanged();
+        }
+    }
+
+    /// Brings the placement up to date, and begins to warm nodes that come or take over.
+    fn step(&self, taking: &mut BTreeSet<String>, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
+        let nodes = self.topology.nodes();
+        let target = nodes.readers();
+        taking.retain(|name| nodes.by_name.contains_key(name));
+        let is_warm = warming.as_ref().is_some_and(|w| w.target == target && w.work.is_finished());
+        let snapshot = self.catalog.get().ok();
+        // With nobody to ask meanwhile there is nothing to wait for, nor without anything to open.
+        if taking.is_empty() || is_warm || snapshot.as_ref().is_none_or(|s| s.segments().next().is_none()) {
+            *taking = target.clone();
+        }
+        let now = self.place(taking, snapshot.as_deref());
+        if *taking == target {
+            *warming = None;
+        } else if warming.as_ref().is_none_or(|w| w.target != target)
+            && let Some(snapshot) = snapshot
+        {
+            let next = self.place(&target, Some(&snapshot));
+            let wanted = moved(&now, &next, &snapshot);
+            tracing::info!(nodes = ?target, "nodes open the segments that they take over");
+            let (topology, warm) = (Arc::clone(&self.topology), Arc::clone(warm));
+            let work = tokio::spawn(async move {
+                open_segments(&topology, &snapshot, wanted, PATIENCE).await;
+                warm.notify_one();
+            });
+            *warming = Some(Warming { target, work });
+        }
+        self.placement.store(Arc::new(now));
+    }
+
+    /// How many nodes answer, by what they do, and at which V this router is.
+    fn count(&self, metrics: &Metrics) {
+        let nodes = self.topology.nodes();
+        let count = |role: &dyn Fn(&Node) -> bool| nodes.by_name.values().filter(|n| role(n)).count() as i64;
+        let set = |role: &str, number: i64| metrics.nodes.with_label_values(&[role]).set(number);
+        set("writable", count(&|n| n.writable));
+        set("standby", count(&|n| n.standby));
+        set("readonly", count(&|n| !n.writable && !n.standby));
+        let now = self.topology.now();
+        metrics.nodes_avoided.set(count(&|n| n.health.is_avoided(now)));
+        if let Ok(snapshot) = self.catalog.get() {
+            metrics.catalog_commit.set(snapshot.version.commit_seq as i64);
+        }
+    }
+
+    fn place(&self, nodes: &BTreeSet<String>, snapshot: Option<&Snapshot>) -> Placement {
+        let loads = snapshot.map_or_else(Vec::new, loads);
+        Placement::new(Arc::clone(&self.policy), nodes.iter().cloned(), loads)
+    }
+}
+
+/// What each node is to open because it owns it in the next placement and not in this one.
+fn moved(now: &Placement, next: &Placement, snapshot: &Snapshot) -> Wanted {
+    let mut wanted: Wanted = HashMap::new();
+    for load in loads(snapshot) {
+        let before = now.owners(load.segment);
+        let Some(segment) = snapshot.segment(load.segment) else { continue };
+        for node in next.owners(load.segment).into_iter().filter(|node| !before.contains(node)) {
+            wanted.entry(node.to_owned()).or_default().push(Arc::clone(segment));
+        }
+    }
+    wanted
+}

@@ -1,0 +1,279 @@
+//! A search through a real router over nodes that answer, fail, hang, or talk nonsense: it is complete, or it is an error.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stub;
+
+use mishards_router::{Call, Coverage, Kind};
+use mishards_types::Code;
+use std::time::Duration;
+use stub::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+async fn covered(cluster: &Cluster, level: i32) -> (Vec<i64>, Coverage) {
+    let call = Call::of("default");
+    let keys = cluster.search_as(&call, level).await.unwrap();
+    (keys, call.coverage())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_segment_is_searched_once_and_the_answer_says_so() {
+    let cluster = Make::of(&["a", "b", "c", "w"], 30).start().await;
+    *cluster.node("w").growing.lock().unwrap() = vec![31_000, 31_001];
+    let (keys, coverage) = covered(&cluster, STRONG).await;
+    assert_eq!(keys, cluster.expected());
+    assert_eq!((coverage.segments, coverage.segments_searched, coverage.growing), (30, 30, true));
+    assert_eq!(coverage.nodes.iter().collect::<Vec<_>>(), ["a", "b", "c", "w"]);
+    assert_eq!(coverage.to_string(), "segments=30/30; growing=yes; version=1:1; nodes=a,b,c,w");
+    let asked: usize = cluster.asked().values().map(|segments| segments.len()).sum();
+    assert_eq!(asked, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_one_node_does_the_answer_is_complete() {
+    let faults = [
+        Does::Unreached,
+        Does::Break,
+        Does::Hang,
+        Does::LeaveOut,
+        Does::Garbage,
+        Does::Fail(Kind::Busy),
+        Does::Fail(Kind::NotCaughtUp),
+        Does::Fail(Kind::Unreadable),
+    ];
+    for fault in faults {
+        let make = Make { patience: 300 * MS, ..Make::of(&["a", "b", "c", "w"], 20) };
+        let cluster = make.start().await;
+        *cluster.node("w").growing.lock().unwrap() = vec![31_000];
+        cluster.node("b").does(fault.clone());
+        for _ in 0..5 {
+            let (keys, coverage) = covered(&cluster, STRONG).await;
+            assert_eq!(keys, cluster.expected(), "{fault:?}");
+            assert_eq!(coverage.segments_searched, 20, "{fault:?}");
+            assert!(!coverage.nodes.contains("b"), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_nobody_answers_well_there_is_an_error_and_no_part_of_an_answer() {
+    for fault in [Does::LeaveOut, Does::Garbage, Does::Unreached, Does::Fail(Kind::Unreadable)] {
+        let cluster = Make::of(&["a", "b", "w"], 6).start().await;
+        cluster.node("a").does(fault.clone());
+        cluster.node("b").does(fault.clone());
+        // The writable node is the last resort for segments; it has its own rows to answer for.
+        cluster.node("w").does(Does::Fail(Kind::Unreadable));
+        let call = Call::of("default");
+        call_with_deadline(&cluster, &call).await.unwrap_err();
+    }
+}
+
+/// A search whose client waits two seconds.
+async fn call_with_deadline(cluster: &Cluster, call: &Call) -> Result<Vec<i64>, String> {
+    match tokio::time::timeout(Duration::from_secs(2), cluster.search_as(call, EVENTUALLY)).await {
+        Ok(answer) => answer.map_err(|e| e.message),
+        Err(_) => Err("too late".to_owned()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_have_too_much_to_do_clients_are_told_to_come_again() {
+    let cluster = Make::of(&["a", "b", "w"], 6).start().await;
+    for node in ["a", "b", "w"] {
+        cluster.node(node).does(Does::Fail(Kind::Busy));
+    }
+    let error = cluster.search_as(&Call::of("default"), EVENTUALLY).await.unwrap_err();
+    assert_eq!(error.code, Code::RATE_LIMIT, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_breaks_two_nodes_is_not_given_to_a_third() {
+    let cluster = Make::of(&["a", "b", "c", "d", "w"], 1).start().await;
+    for node in ["a", "b", "c", "d"] {
+        cluster.node(node).does(Does::Break);
+    }
+    let error = cluster.search().await.unwrap_err();
+    assert!(error.message.contains("broke off"), "{error}");
+    let broken = ["a", "b", "c", "d"].iter().filter(|name| cluster.node(name).searches() > 0).count();
+    assert_eq!(broken, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_is_left_in_time_for_another_try() {
+    let make = Make { patience: Duration::from_secs(60), ..Make::of(&["a", "b", "w"], 8) };
+    let cluster = make.start().await;
+    // Both hang, so that no hedge helps; the writable node is left.
+    cluster.node("a").does(Does::Hang);
+    cluster.node("b").does(Does::Hang);
+    let began = tokio::time::Instant::now();
+    let mut call = Call::of("default");
+    call.deadline = Some(cluster.topology.now() + Duration::from_secs(2));
+    let keys = cluster.search_as(&call, STRONG).await.unwrap();
+    assert_eq!(keys, cluster.expected());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_fails_again_and_again_is_asked_last_and_tried_again_later() {
+    let cluster = Make::of(&["a", "b", "w"], 40).start().await;
+    cluster.node("a").does(Does::Fail(Kind::Transport));
+    for _ in 0..3 {
+        cluster.search().await.unwrap();
+    }
+    cluster
+        .eventually("a is avoided", |s| s.nodes.iter().any(|n| n.name == "a" && n.state == "avoided"))
+        .await;
+    let before = cluster.node("a").searches();
+    for _ in 0..5 {
+        assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    }
+    assert_eq!(cluster.node("a").searches(), before);
+    cluster.node("a").does(Does::Answer);
+    cluster.eventually("the pause is over", |s| s.nodes.iter().all(|n| n.state == "serving")).await;
+    cluster.search().await.unwrap();
+    assert!(cluster.node("a").searches() > before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_replicas_the_less_busy_one_is_asked() {
+    let make = Make { replicas: 2, ..Make::of(&["a", "b", "w"], 10) };
+    let cluster = make.start().await;
+    cluster.node("a").does(Does::Late(500 * MS));
+    let slow = cluster.search();
+    let others = async {
+        tokio::time::sleep(50 * MS).await;
+        cluster.asked();
+        for _ in 0..3 {
+            cluster.search().await.unwrap();
+        }
+        cluster.asked()
+    };
+    let (_, asked) = tokio::join!(slow, others);
+    assert!(asked["a"].is_empty() && asked["b"].len() == 10, "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_takes_its_sub_queries_with_it() {
+    let cluster = Make::of(&["a", "b", "w"], 10).start().await;
+    ["a", "b", "w"].iter().for_each(|name| cluster.node(name).does(Does::Hang));
+    let left = tokio::time::timeout(100 * MS, cluster.search()).await;
+    assert!(left.is_err());
+    let idle = || cluster.nodes.values().all(|n| n.under_way.load(std::sync::atomic::Ordering::SeqCst) == 0);
+    wait_for("nobody works any more", idle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_answers_for_growing_rows_while_nobody_writes() {
+    let cluster = Make::of(&["a", "s1", "w"], 4).start().await;
+    for node in ["s1", "w"] {
+        *cluster.node(node).growing.lock().unwrap() = vec![31_000];
+    }
+    cluster.node("s1").says(|said| said.tails_epoch = EPOCH);
+    cluster.search().await.unwrap();
+    cluster.die("w");
+    cluster.eventually("the writer is gone", |s| s.nodes.iter().all(|n| n.role != "writable")).await;
+    for level in [SESSION, EVENTUALLY] {
+        let (keys, coverage) = covered(&cluster, level).await;
+        assert_eq!(keys, cluster.expected());
+        assert!(coverage.growing && coverage.nodes.contains("s1"), "{coverage}");
+    }
+    // One that follows another term has not these rows.
+    cluster.node("s1").says(|said| said.tails_epoch = EPOCH - 1);
+    tokio::time::sleep(700 * MS).await;
+    let (_, coverage) = covered(&cluster, EVENTUALLY).await;
+    assert!(!coverage.growing && coverage.to_string().contains("growing=no"), "{coverage}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_opens_its_segments_before_it_is_searched() {
+    let make =
+        Make { present: ["a", "b", "w"].map(str::to_owned).to_vec(), ..Make::of(&["a", "b", "c", "w"], 40) };
+    let cluster = make.start().await;
+    *cluster.node("c").opens_in.lock().unwrap() = 400 * MS;
+    cluster.join("c");
+    cluster.eventually("c opens", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "opening")).await;
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    assert_eq!(cluster.node("c").searches(), 0, "it was searched before it had opened anything");
+    cluster.eventually("c serves", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "serving")).await;
+    cluster.asked();
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    let asked = cluster.asked()["c"].clone();
+    let opened = cluster.node("c").opened.lock().unwrap().iter().copied().collect();
+    assert!(!asked.is_empty() && asked.is_subset(&opened), "{asked:?} of {opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_is_asked_until_others_have_opened_its_segments() {
+    let cluster = Make::of(&["a", "b", "c", "w"], 40).start().await;
+    cluster.search().await.unwrap();
+    let own = cluster.asked()["c"].clone();
+    for name in ["a", "b"] {
+        *cluster.node(name).opens_in.lock().unwrap() = 400 * MS;
+    }
+    cluster.node("c").says(|said| said.leaving = true);
+    cluster.eventually("c leaves", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "leaving")).await;
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    assert_eq!(cluster.asked()["c"], own, "its segments went to nodes that had not opened them");
+    let opened = || ["a", "b"].map(|name| cluster.node(name).opened.lock().unwrap().clone()).concat();
+    wait_for("others have opened its segments", || own.iter().all(|id| opened().contains(id))).await;
+    cluster
+        .eventually("nothing is placed on it", |s| s.nodes.iter().any(|n| n.name == "c" && n.segments == 0))
+        .await;
+    cluster.asked();
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    assert!(cluster.asked()["c"].is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_another_cluster_version_or_directory_are_named_and_not_asked() {
+    let cluster = Make::of(&["a", "b", "c", "d", "w"], 12).start().await;
+    cluster.node("b").says(|said| said.cluster_id = "other".to_owned());
+    cluster.node("c").says(|said| (said.api_min, said.api_max) = (2, 3));
+    cluster.node("d").says(|said| said.directory = 5);
+    cluster.eventually("they are refused", |s| s.unused.len() == 3 && s.nodes.len() == 2).await;
+    let unused = cluster.router.status().unused;
+    assert!(unused["b"].contains("\"other\"") && unused["c"].contains("2 to 3"), "{unused:?}");
+    assert!(unused["d"].contains("shared directory 0000000000000005"), "{unused:?}");
+    cluster.asked();
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    assert!(["b", "c", "d"].iter().all(|name| cluster.asked()[*name].is_empty()));
+    cluster.node("d").says(|said| said.directory = 99);
+    cluster.eventually("d is back", |s| s.nodes.iter().any(|n| n.name == "d" && n.state == "serving")).await;
+    assert!(!cluster.router.status().unused.contains_key("d"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_that_come_are_placed_and_searched() {
+    let cluster = Make::of(&["a", "b", "w"], 3).start().await;
+    cluster.search().await.unwrap();
+    cluster.catalog.send_replace(std::sync::Arc::new(snapshot(9, 1, 2)));
+    cluster.eventually("they are placed", |s| s.nodes.iter().map(|n| n.segments).sum::<usize>() == 9).await;
+    let (keys, coverage) = covered(&cluster, STRONG).await;
+    assert_eq!((keys, coverage.segments), (cluster.expected(), 9));
+    let status = cluster.router.status();
+    let share: f64 = status.nodes.iter().map(|n| n.share).sum();
+    assert!((share - 1.0).abs() < 1e-9, "{share}");
+    assert_eq!(status.collections[0].segments, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_is_explained() {
+    let cluster = Make::of(&["a", "b", "w"], 6).start().await;
+    let request = serde_json::json!({"collection": "t", "vector": [0.0, 0.0, 0.0, 0.0], "limit": LIMIT});
+    let explained = cluster.router.explain(serde_json::from_value(request).unwrap()).await.unwrap();
+    let keys: Vec<String> = cluster.expected().iter().map(i64::to_string).collect();
+    assert_eq!((explained.keys, explained.error), (keys, None));
+    assert_eq!(explained.segments.len(), 6);
+    for segment in &explained.segments {
+        assert_eq!(segment.candidates.len(), 3, "{segment:?}");
+        assert_eq!(segment.candidates.first(), segment.read_by.as_ref(), "{segment:?}");
+    }
+    let request = serde_json::json!({"collection": "t", "filter": "id > 3"});
+    let explained = cluster.router.explain(serde_json::from_value(request).unwrap()).await.unwrap();
+    assert_eq!(explained.count, Some(6 * ROWS));
+    let request = serde_json::json!({"collection": "t", "filter": "no such"});
+    let explained = cluster.router.explain(serde_json::from_value(request).unwrap()).await.unwrap();
+    assert!(explained.error.unwrap().contains("no such") && explained.coverage.subqueries.is_empty());
+    let nothing = serde_json::from_value(serde_json::json!({"collection": "nothing"})).unwrap();
+    assert_eq!(cluster.router.explain(nothing).await.unwrap_err().code, Code::COLLECTION_NOT_FOUND);
+}

@@ -1,0 +1,81 @@
+//! What a node says of itself, and how it comes and goes.
+
+use crate::directory::directory_id;
+use crate::service::{API_VERSION, Node};
+use crate::{Failure, Result};
+use mishards_proto::node::{DescribeResponse, Version};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Stands for a shared directory that was there and is not any more, or is another one: no directory has this id.
+const LOST: u64 = u64::MAX;
+
+impl Node {
+    pub(crate) fn run_describe(&self) -> DescribeResponse {
+        let inner = &self.inner;
+        let writer = inner.writer.load_full().filter(|w| !w.has_ended());
+        let tail = inner.standby.load_full().and_then(|standby| standby.view());
+        let (view, tails_epoch) = match (&writer, &tail) {
+            (Some(writer), _) => (Some(writer.view()), 0),
+            (None, Some(tail)) => (Some(Arc::clone(&tail.view)), tail.epoch.0),
+            (None, None) => (None, 0),
+        };
+        let schema_change = writer.as_ref().and(view.as_ref()).map(|view| Version {
+            commit_seq: view.last_schema_change.commit_seq,
+            commit_id: view.last_schema_change.commit_id,
+        });
+        let applied = view.as_ref().map_or_else(|| inner.deletes.applied(), |view| view.applied);
+        let standby = inner.stands_by.load(Ordering::Relaxed);
+        let epoch = writer.as_ref().map_or(0, |w| w.log_id().epoch.0);
+        inner.metrics.applied_sequence.set(applied.0 as i64);
+        inner.metrics.epoch.set(epoch as i64);
+        inner.metrics.is_writer.set(i64::from(writer.is_some()));
+        inner.metrics.is_standby.set(i64::from(standby));
+        DescribeResponse {
+            cluster_id: inner.options.cluster_id.clone(),
+            name: inner.options.name.clone(),
+            writable: writer.is_some(),
+            api_min: API_VERSION,
+            api_max: API_VERSION,
+            epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            standby,
+            leaving: inner.leaving.load(Ordering::Relaxed),
+            tails_epoch,
+            applied: applied.0,
+            directory: inner.directory.load(Ordering::Relaxed),
+            growing_rows: view.map_or(0, |view| view.growing_rows() as u64),
+            open_segments: inner.cache.open_segments() as u64,
+            schema_change,
+        }
+    }
+
+    /// Says of itself from now on that it is about to stop, so that others take over what it holds. It goes on answering.
+    pub fn leave(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks which shared directory is mounted. An error says that it is not that of this cluster; one that was there and
+    /// is not any more makes this node say so to routers, which then ask others.
+    pub async fn look_at_directory(&self) -> Result<()> {
+        let (storage, cluster) = (Arc::clone(&self.inner.storage), self.inner.options.cluster_id.clone());
+        let before = self.inner.directory.load(Ordering::Relaxed);
+        let found = self.inner.pools.io(move || directory_id(&*storage, &cluster)).await;
+        let (now, failure) = match found {
+            Ok(Some(id)) => (id, None),
+            Ok(None) if before == 0 => (0, None),
+            Ok(None) => (
+                LOST,
+                Some(Failure::internal(
+                    "the shared directory has lost its marker file: is it still mounted?",
+                )),
+            ),
+            Err(failure) => (LOST, Some(failure)),
+        };
+        self.inner.directory.store(now, Ordering::Relaxed);
+        match failure {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}
