@@ -41,6 +41,24 @@ struct State {
 }
 
 impl State {
+    fn follows(&self, epoch: Epoch) -> bool {
+        !self.own && self.epoch == epoch
+    }
+
+    fn raise_floor(&mut self, collection: CollectionId, floor: Sequence) {
+        let entry = self.collections.entry(collection).or_default();
+        if floor <= entry.floor {
+            return;
+        }
+        entry.floor = floor;
+        let kept = entry.records.split_off(&floor.next());
+        let gone =
+            Collection { records: std::mem::replace(&mut entry.records, kept), ..Collection::default() };
+        let published = gone.count(..=entry.published);
+        self.entries -= gone.count(..);
+        self.published -= published;
+    }
+
     fn add(&mut self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
         self.entries += deletes.len();
         let records = &mut self.collections.entry(collection).or_default().records;
@@ -69,7 +87,8 @@ impl Deletes {
 
     /// Forgets everything: from here on this node's own log says what is deleted.
     pub fn reset(&self, epoch: Epoch) {
-        *self.lock() = State { epoch, own: true, ..State::default() };
+        let mut state = self.lock();
+        *state = State { epoch, own: true, ..State::default() };
         self.applied.send_replace(Sequence(0));
     }
 
@@ -83,10 +102,13 @@ impl Deletes {
         self.lock().own
     }
 
-    /// This node is not the writer after all: it may follow another one's stream again.
+    /// This node is not the writer after all: it may follow another one's stream again. What it follows already stays.
     pub fn disown(&self) {
-        *self.lock() = State::default();
-        self.applied.send_replace(Sequence(0));
+        let mut state = self.lock();
+        if state.own {
+            *state = State::default();
+            self.applied.send_replace(Sequence(0));
+        }
     }
 
     /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
@@ -98,7 +120,6 @@ impl Deletes {
             return;
         }
         *state = new;
-        drop(state);
         self.applied.send_replace(applied);
     }
 
@@ -128,24 +149,36 @@ impl Deletes {
         }
     }
 
-    /// Adds deletes of another node's stream, unless this node has its own.
-    pub fn add_followed(&self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
+    /// Adds deletes of another node's stream of an epoch. False, and nothing is changed, unless that stream is the one that
+    /// is followed: without its beginning there would be a gap before them.
+    pub fn add_followed(&self, epoch: Epoch, collection: CollectionId, deletes: Vec<Arc<Delete>>) -> bool {
         let mut state = self.lock();
-        if !state.own {
+        let follows = state.follows(epoch);
+        if follows {
             state.add(collection, deletes);
         }
+        follows
     }
 
-    /// [`Deletes::advance`] of another node's stream.
-    pub fn advance_followed(&self, through: Sequence) {
+    /// [`Deletes::advance`] of another node's stream; false as [`Deletes::add_followed`].
+    pub fn advance_followed(&self, epoch: Epoch, through: Sequence) -> bool {
         let mut state = self.lock();
-        if state.own {
-            return;
+        let follows = state.follows(epoch);
+        if follows {
+            state.applied = state.applied.max(through);
+            self.applied.send_replace(state.applied);
         }
-        state.applied = state.applied.max(through);
-        let applied = state.applied;
-        drop(state);
-        self.applied.send_replace(applied);
+        follows
+    }
+
+    /// [`Deletes::raise_floor`] of another node's stream; false as [`Deletes::add_followed`].
+    pub fn raise_floor_followed(&self, epoch: Epoch, collection: CollectionId, floor: Sequence) -> bool {
+        let mut state = self.lock();
+        let follows = state.follows(epoch);
+        if follows {
+            state.raise_floor(collection, floor);
+        }
+        follows
     }
 
     /// Adds deletes, in log order.
@@ -157,34 +190,18 @@ impl Deletes {
     pub fn advance(&self, through: Sequence) {
         let mut state = self.lock();
         state.applied = state.applied.max(through);
-        let applied = state.applied;
-        drop(state);
-        self.applied.send_replace(applied);
+        self.applied.send_replace(state.applied);
     }
 
     /// Drops what is at or below `floor`, which delta files hold for everybody.
     pub fn raise_floor(&self, collection: CollectionId, floor: Sequence) {
-        let mut state = self.lock();
-        let entry = state.collections.entry(collection).or_default();
-        if floor <= entry.floor {
-            return;
-        }
-        entry.floor = floor;
-        let kept = entry.records.split_off(&floor.next());
-        let gone =
-            Collection { records: std::mem::replace(&mut entry.records, kept), ..Collection::default() };
-        let published = gone.count(..=entry.published);
-        state.entries -= gone.count(..);
-        state.published -= published;
+        self.lock().raise_floor(collection, floor);
     }
 
-    /// Forgets a collection that was dropped.
+    /// Lets go of a collection that was dropped. That it was there stays known: a reader of an older V must not take it
+    /// for one without deletes.
     pub fn forget(&self, collection: CollectionId) {
-        let mut state = self.lock();
-        if let Some(gone) = state.collections.remove(&collection) {
-            state.entries -= gone.count(..);
-            state.published -= gone.count(..=gone.published);
-        }
+        self.raise_floor(collection, Sequence(u64::MAX));
     }
 
     /// Waits until everything up to `sequence` has been applied; false if it takes longer than `patience`.

@@ -4,6 +4,7 @@ use crate::directory::directory_id;
 use crate::service::{API_VERSION, Node};
 use crate::{Failure, Result};
 use mishards_proto::node::{DescribeResponse, Version};
+use mishards_types::Code;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -64,18 +65,20 @@ impl Node {
         let (now, failure) = match found {
             Ok(Some(id)) => (id, None),
             Ok(None) if before == 0 => (0, None),
-            Ok(None) => (
-                LOST,
-                Some(Failure::internal(
-                    "the shared directory has lost its marker file: is it still mounted?",
-                )),
-            ),
+            Ok(None) => {
+                let text = "the shared directory has lost its marker file: is it still mounted?";
+                (LOST, Some(Failure::internal(text)))
+            }
+            // That it could not be read says nothing of what is mounted.
+            Err(failure) if failure.error.code == Code::IO => (before, Some(failure)),
             Err(failure) => (LOST, Some(failure)),
         };
         self.inner.directory.store(now, Ordering::Relaxed);
-        match failure {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether it has seen the marker, and saw it when it looked last.
+    pub(crate) fn sees_its_directory(&self) -> bool {
+        !matches!(self.inner.directory.load(Ordering::Relaxed), 0 | LOST)
     }
 }

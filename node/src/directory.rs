@@ -3,7 +3,7 @@
 
 use crate::{Failure, Result};
 use mishards_storage::{Kind, Storage};
-use mishards_types::{Entropy, checksum};
+use mishards_types::{Entropy, Incarnation, checksum};
 
 /// Its name. Written once, by the first writer of a cluster.
 pub const MARKER: &str = "cluster";
@@ -31,31 +31,48 @@ pub fn directory_id(storage: &dyn Storage, cluster: &str) -> Result<Option<u64>>
     Ok(Some(id))
 }
 
-/// Makes sure that the directory is marked. One without a marker is taken only when nothing of the catalog is to be in it
-/// (`is_new`).
-pub fn mark_directory(
+/// The file that says that a writer is about to mark the directory: should it die in between, its successor knows by its
+/// incarnation, which the catalog has, that this is the directory.
+fn intent(incarnation: Incarnation) -> String {
+    format!("{MARKER}-{incarnation}")
+}
+
+/// Before the lease is taken: sees that the directory is that of this cluster. One without a marker is accepted only when
+/// the catalog has had no writer, or has one that was about to mark this very directory. `incarnation` is that of the
+/// writer to be, `logs` those of the writers that the catalog knows.
+pub fn claim_directory(
     storage: &dyn Storage,
     cluster: &str,
     is_new: bool,
-    entropy: &dyn Entropy,
-) -> Result<u64> {
-    if let Some(id) = directory_id(storage, cluster)? {
-        return Ok(id);
+    logs: &[Incarnation],
+    incarnation: Incarnation,
+) -> Result<()> {
+    if directory_id(storage, cluster)?.is_some() {
+        return Ok(());
     }
-    if !is_new {
+    let was_claimed = || logs.iter().any(|log| storage.read(&intent(*log)).is_ok());
+    if !is_new && !was_claimed() {
         return Err(Failure::internal(format!(
-            "the shared directory has no file {MARKER:?}, though the catalog names files in it: it is not the directory of \
-             this cluster. Mount the right one, or correct cluster.shared_dir"
+            "the shared directory has no file {MARKER:?}, though this cluster has written to its directory before: it is another \
+             one. Mount the right one, or correct cluster.shared_dir"
         )));
     }
-    // Never 0, which says that there is none.
-    let text = text_of(cluster, entropy.next_u64() | 1);
-    // Whole or not at all, for other nodes look at it any time. Of two writers that start a cluster at once the later one
-    // names the directory; who has seen the earlier name looks again.
-    storage.replace(MARKER, text.as_bytes())?;
-    directory_id(storage, cluster)?.ok_or_else(|| {
-        Failure::unreadable(format!("{MARKER}: the marker of the shared directory has gone again"))
-    })
+    Ok(storage.put(&intent(incarnation), &[])?)
+}
+
+/// After the lease was taken: marks the directory, unless it is marked.
+pub fn mark_directory(
+    storage: &dyn Storage,
+    cluster: &str,
+    incarnation: Incarnation,
+    entropy: &dyn Entropy,
+) -> Result<()> {
+    if directory_id(storage, cluster)?.is_none() {
+        // Never 0, which says that there is none. Whole or not at all, for other nodes look at it any time.
+        let text = text_of(cluster, entropy.next_u64() | 1);
+        storage.replace(MARKER, text.as_bytes())?;
+    }
+    Ok(storage.remove(&intent(incarnation))?)
 }
 
 fn text_of(cluster: &str, id: u64) -> String {
@@ -91,22 +108,39 @@ mod tests {
         }
     }
 
+    const A: Incarnation = Incarnation(0xa);
+    const B: Incarnation = Incarnation(0xb);
+
     #[test]
     fn a_new_directory_is_marked_once_and_another_cluster_s_is_refused() {
         let disk = Memory::new();
         assert_eq!(directory_id(&disk, "a b").unwrap(), None);
-        assert_eq!(mark_directory(&disk, "a b", true, &Sevens).unwrap(), 0x7777);
-        assert_eq!(mark_directory(&disk, "a b", false, &Sevens).unwrap(), 0x7777);
-        let refused = mark_directory(&disk, "other", true, &Sevens).unwrap_err();
+        claim_directory(&disk, "a b", true, &[], A).unwrap();
+        mark_directory(&disk, "a b", A, &Sevens).unwrap();
+        claim_directory(&disk, "a b", false, &[A], B).unwrap();
+        mark_directory(&disk, "a b", B, &Sevens).unwrap();
+        assert_eq!(directory_id(&disk, "a b").unwrap(), Some(0x7777));
+        assert!([A, B].iter().all(|i| disk.read(&intent(*i)).is_err()), "nothing but the marker is left");
+        let refused = claim_directory(&disk, "other", true, &[], B).unwrap_err();
         assert!(refused.error.message.contains("\"a b\"") && refused.error.message.contains("\"other\""));
     }
 
     #[test]
     fn a_directory_without_a_marker_is_not_the_one_that_the_catalog_means() {
         let disk = Memory::new();
-        let refused = mark_directory(&disk, "c", false, &Sevens).unwrap_err();
+        let refused = claim_directory(&disk, "c", false, &[A], B).unwrap_err();
         assert!(refused.error.message.contains("Mount the right one"), "{refused}");
-        assert!(disk.read(MARKER).is_err(), "nothing is changed");
+        assert!(disk.read(MARKER).is_err() && disk.read(&intent(B)).is_err(), "nothing is changed");
+    }
+
+    #[test]
+    fn a_writer_that_died_before_it_marked_the_directory_has_a_successor() {
+        let (disk, wrong) = (Memory::new(), Memory::new());
+        claim_directory(&disk, "c", true, &[], A).unwrap();
+        // Another one claims another directory, and does not get the lease.
+        claim_directory(&wrong, "c", true, &[], B).unwrap();
+        assert!(claim_directory(&wrong, "c", false, &[A], Incarnation(0xc)).is_err());
+        claim_directory(&disk, "c", false, &[A], Incarnation(0xc)).unwrap();
     }
 
     #[test]

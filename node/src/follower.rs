@@ -35,10 +35,8 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
                 if let Some(whole) = receive_kept(&mut stream).await {
                     deletes.replace_with(whole);
                     while let Some(Ok(update)) = stream.next().await
-                        && !deletes.is_own()
-                    {
-                        apply(&deletes, update);
-                    }
+                        && apply(&deletes, update)
+                    {}
                 }
                 tracing::info!("the stream of deletes ended, connecting again");
             }
@@ -55,22 +53,24 @@ async fn receive_kept(
     let whole = Deletes::default();
     loop {
         let update = stream.next().await?.ok()?;
-        let (more, epoch) = (update.more, Epoch(update.epoch));
+        let more = update.more;
+        whole.begin(Epoch(update.epoch));
         apply(&whole, update);
         if !more {
-            whole.begin(epoch);
             return Some(whole);
         }
     }
 }
 
-fn apply(deletes: &Deletes, update: DeletesUpdate) {
-    add_deletes(deletes, update.deletes, update.floors);
-    deletes.advance_followed(Sequence(update.through));
+/// False when what is held is not of this stream, so that it must begin anew.
+fn apply(deletes: &Deletes, update: DeletesUpdate) -> bool {
+    let epoch = Epoch(update.epoch);
+    add_deletes(deletes, epoch, update.deletes, update.floors);
+    deletes.advance_followed(epoch, Sequence(update.through))
 }
 
-/// Adds what another node says of deletes.
-pub fn add_deletes(deletes: &Deletes, entries: Vec<DeleteEntry>, floors: BTreeMap<i64, u64>) {
+/// Adds what another node says of deletes in a stream of an epoch; nothing unless that stream is followed.
+pub fn add_deletes(deletes: &Deletes, epoch: Epoch, entries: Vec<DeleteEntry>, floors: BTreeMap<i64, u64>) {
     for entry in entries {
         let one = |key| {
             Arc::new(Delete {
@@ -82,9 +82,9 @@ pub fn add_deletes(deletes: &Deletes, entries: Vec<DeleteEntry>, floors: BTreeMa
             })
         };
         let list = keys_from_wire(entry.keys).into_iter().map(one).collect();
-        deletes.add_followed(CollectionId(entry.collection_id), list);
+        deletes.add_followed(epoch, CollectionId(entry.collection_id), list);
     }
     for (collection, floor) in floors {
-        deletes.raise_floor(CollectionId(collection), Sequence(floor));
+        deletes.raise_floor_followed(epoch, CollectionId(collection), Sequence(floor));
     }
 }

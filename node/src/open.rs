@@ -4,7 +4,7 @@ use crate::read::ReadScope;
 use crate::service::Node;
 use crate::{Failure, Result};
 use mishards_proto::node::{CloseRequest, CloseResponse, OpenRequest, OpenResponse};
-use mishards_types::SegmentId;
+use mishards_types::{SegmentId, Sequence};
 use std::sync::Arc;
 
 impl Node {
@@ -16,8 +16,11 @@ impl Node {
         for segment in scope.segments.clone() {
             let (cache, scope) = (Arc::clone(&self.inner.cache), Arc::clone(&scope));
             let open = move || {
-                let deltas =
-                    crate::segment_cache::Deltas { files: &scope.deltas, through: scope.deltas_through };
+                let deltas = crate::segment_cache::Deltas {
+                    files: &scope.deltas,
+                    through: scope.deltas_through,
+                    needed: Sequence(0),
+                };
                 cache.open(&segment, &scope.schema, &deltas)
             };
             match self.inner.pools.io(open).await {

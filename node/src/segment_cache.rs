@@ -26,6 +26,8 @@ pub struct Deltas<'a> {
     pub files: &'a [DeltaFile],
     /// Deletes up to it are in the files.
     pub through: Sequence,
+    /// Deletes up to it must have been applied, be it from files or from the stream.
+    pub needed: Sequence,
 }
 
 #[derive(Default)]
@@ -269,6 +271,11 @@ impl SegmentCache {
                 segment.collection
             )));
         };
+        // What is held may have become another stream's since the request was let through.
+        if through < deltas.needed && from_files < deltas.needed {
+            let needed = deltas.needed;
+            return Err(Failure::not_caught_up(format!("deletes up to {needed} are not here any more")));
+        }
         newer.iter().for_each(|delete| hide(&open.unit, segment, delete, &mut found));
         if !found.is_empty() {
             let mut unit = (*open.unit).clone();

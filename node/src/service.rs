@@ -103,7 +103,10 @@ impl Node {
         self.inner.standby.store(None);
         self.inner.stands_by.store(false, Ordering::Relaxed);
         self.inner.metrics.is_writer.set(1);
-        self.look_at_directory().await?;
+        // It serves already; if the marker cannot be read now, it is looked at again.
+        if let Err(e) = self.look_at_directory().await {
+            tracing::warn!(error = %e, "the marker of the shared directory could not be read");
+        }
         Ok(writer)
     }
 
@@ -131,14 +134,13 @@ impl Node {
         async move {
             loop {
                 // The first writer of a cluster marks the directory: then it is to be known soon.
-                let is_marked = node.inner.directory.load(Ordering::Relaxed) != 0;
-                tokio::time::sleep(if is_marked { TIDY_EVERY } else { UNMARKED_EVERY }).await;
+                tokio::time::sleep(if node.sees_its_directory() { TIDY_EVERY } else { UNMARKED_EVERY }).await;
                 // The writer's housekeeping does it itself, where there is one.
                 if node.writer().is_err() {
                     node.inner.cache.close_idle();
                 }
                 if let Err(e) = node.look_at_directory().await {
-                    tracing::error!(error = %e, "the shared directory is not the one that it was");
+                    tracing::error!(error = %e, "the marker of the shared directory is not what it was");
                 }
             }
         }
@@ -181,13 +183,14 @@ impl Node {
         inner
             .pools
             .io(move || {
-                let published = Deltas { files: &scope.deltas, through: scope.deltas_through };
+                let needed = scope.delete_sequence;
+                let published = Deltas { files: &scope.deltas, through: scope.deltas_through, needed };
                 let mut units = Vec::with_capacity(scope.segments.len());
                 for segment in &scope.segments {
                     units.push(cache.open(segment, &scope.schema, &published)?);
                 }
                 let Some(fresh) = fresh else { return Ok(units) };
-                let newest = Deltas { files: &fresh.deltas, through: fresh.deltas_through };
+                let newest = Deltas { files: &fresh.deltas, through: fresh.deltas_through, needed };
                 for segment in &fresh.segments {
                     // To the request these are growing rows still.
                     let mut unit = (*cache.open(segment, &scope.schema, &newest)?).clone();

@@ -109,14 +109,14 @@ impl Standby {
             last_deletes.map(|(id, sequence)| (CollectionId(*id), Sequence(*sequence))).collect(),
         );
         let whole = Deletes::default();
+        whole.begin(epoch);
         for update in updates {
-            add_deletes(&whole, update.deletes, update.floors);
+            add_deletes(&whole, epoch, update.deletes, update.floors);
             for chunk in update.growing {
                 restore(&mut state, &snapshot, chunk)?;
             }
         }
-        whole.begin(epoch);
-        whole.advance_followed(applied);
+        whole.advance_followed(epoch, applied);
         let mut copy = self.lock();
         self.deletes.replace_with(whole);
         tracing::info!(
@@ -136,6 +136,7 @@ impl Standby {
         if Epoch(update.epoch) != copy.epoch {
             return Err(Failure::internal(format!("epoch {} in a stream of {}", update.epoch, copy.epoch)));
         }
+        let epoch = copy.epoch;
         let state = &mut copy.state;
         let schema_change = version_of(&update);
         for record in update.records {
@@ -149,7 +150,9 @@ impl Standby {
                     let id = CollectionId(write.collection_id);
                     if let Some(collection) = state.snapshot.collection(id).cloned() {
                         let prepared = prepare_write(&collection, write)?;
-                        let add = |id, list| self.deletes.add_followed(id, list);
+                        let add = |id, list| {
+                            self.deletes.add_followed(epoch, id, list);
+                        };
                         state.apply(prepared, sequence, timestamp, add)?;
                     }
                 }
@@ -167,7 +170,11 @@ impl Standby {
             state.forget_published();
             state.forget_dropped();
         }
-        self.deletes.advance_followed(state.applied());
+        add_deletes(&self.deletes, epoch, Vec::new(), update.floors);
+        let follows = self.deletes.advance_followed(epoch, state.applied());
+        if !follows && !self.deletes.is_own() {
+            return Err(Failure::internal("the deletes that are held are not of this stream"));
+        }
         self.show(copy);
         Ok(())
     }

@@ -214,6 +214,28 @@ async fn it_becomes_the_writer_with_every_row() {
     assert_eq!(writer.keys().await.len(), 50);
 }
 
+/// A takeover that fails before it has begun leaves what is followed as it was: a table of deletes that was emptied, and then
+/// filled by what came after, would look complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_to_take_over_goes_on_following() {
+    use mishards_catalog::{Fault, Faulty, Memory};
+    let catalog = Memory::new();
+    let world = World::new().with_catalog(catalog.clone());
+    let unlucky = world.clone().with_catalog(Faulty::new(catalog, |call: &'static str| {
+        (call == "take_over").then_some(Fault::Before)
+    }));
+    let site = world.start_with_collection().await;
+    site.insert(0..20).await.unwrap();
+    site.flush().await.unwrap();
+    site.delete(0..10).await.unwrap();
+    let standby = Following::start(&world, &site);
+    standby.agrees(&site, &site.pin().await, "before it tries").await;
+    assert!(unlucky.try_to_take_over(&standby.node).await.is_err());
+    site.insert([20]).await.unwrap();
+    site.delete([15]).await.unwrap();
+    standby.agrees(&site, &site.pin().await, "after it has tried").await;
+}
+
 /// Numbers that look random, the same for the same seed (splitmix64, <https://prng.di.unimi.it/splitmix64.c>).
 struct Dice(u64);
 

@@ -9,6 +9,11 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+/// Sub-queries that are remembered of one call.
+const MOST_SUBQUERIES: usize = 1000;
+/// Nodes that a coverage line names: clients limit what they take as trailers (gRPC's C core 8 KiB in all).
+const MOST_NAMES: usize = 32;
+
 /// What sub-queries ask for.
 pub const SEARCH: &str = "search";
 pub const QUERY: &str = "query";
@@ -48,8 +53,9 @@ pub struct Coverage {
     pub timestamp: u64,
     pub segments: usize,
     pub segments_searched: usize,
-    /// Whether rows that are not in files were read too.
+    /// Whether rows that are not in files were read too, each time that they should have been.
     pub growing: bool,
+    left_out: bool,
     pub nodes: BTreeSet<String>,
     /// Sub-queries in the order of their answers.
     pub subqueries: Vec<Subquery>,
@@ -125,10 +131,20 @@ impl Call {
             // Other calls are about rows that a search or query has found: it counted their segments.
             if matches!(subquery.what, SEARCH | QUERY) {
                 coverage.segments_searched += subquery.segments.len();
-                coverage.growing |= subquery.growing;
+                coverage.growing |= subquery.growing && !coverage.left_out;
             }
         }
-        coverage.subqueries.push(subquery);
+        // A read that waits for a takeover asks again and again.
+        if coverage.subqueries.len() < MOST_SUBQUERIES {
+            coverage.subqueries.push(subquery);
+        }
+    }
+
+    /// Rows that are in no file were left out of one of the reads.
+    pub fn left_out(&self) {
+        let mut coverage = self.lock();
+        coverage.left_out = true;
+        coverage.growing = false;
     }
 
     pub fn coverage(&self) -> Coverage {
@@ -148,7 +164,11 @@ impl Call {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<&str> = self.nodes.iter().map(String::as_str).collect();
+        let mut nodes: Vec<&str> = self.nodes.iter().map(String::as_str).take(MOST_NAMES).collect();
+        let more = format!("+{}", self.nodes.len().saturating_sub(MOST_NAMES));
+        if self.nodes.len() > MOST_NAMES {
+            nodes.push(&more);
+        }
         write!(
             f,
             "segments={}/{}; growing={}; version={}; nodes={}",

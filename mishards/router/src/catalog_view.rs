@@ -112,7 +112,7 @@ impl CatalogView {
     async fn follow(&self, topology: &Topology) {
         loop {
             if let Ok(writer) = topology.writer()
-                && let Ok(updates) = writer.client.watch_catalog().await
+                && let Ok(Ok(updates)) = tokio::time::timeout(PATIENCE, writer.client.watch_catalog()).await
             {
                 self.followed.store(true, Ordering::Relaxed);
                 // A writer that was overtaken may not know it, and pushes nothing new.

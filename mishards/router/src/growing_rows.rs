@@ -3,14 +3,17 @@
 
 use crate::error::{Failure, Kind};
 use crate::plan::ReadPlan;
-use crate::scatter::{Ask, Outcome, Scatter};
+use crate::scatter::{Ask, BROKEN_NODES, Outcome, Scatter, breaks_nodes};
 use crate::topology::Node;
 use mishards_types::Error;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a read waits: the lease of a writable node that died, and the time to take over.
 const PATIENCE: Duration = Duration::from_secs(12);
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two rounds: longer and longer, for all who wait ask whoever takes over.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Scatter<'_> {
     /// Asks the writable node and standbys in turn until one answers. `last` is why the writable node just did not.
@@ -25,6 +28,9 @@ impl Scatter<'_> {
         if let Some(failure) = last.as_ref().filter(|f| f.kind == Kind::SnapshotTooOld) {
             return Outcome::Over(failure.clone());
         }
+        let mut broken: BTreeSet<String> = BTreeSet::new();
+        let broke_writer = last.as_ref().is_some_and(|failure| failure.kind == Kind::Broken);
+        let mut pause = SHORTEST_PAUSE;
         let mut ask_writer = last.is_none();
         let mut last = last.unwrap_or_else(|| {
             let text = "no writable node answers for the rows that are not in files yet";
@@ -43,7 +49,17 @@ impl Scatter<'_> {
                     Err(failure) if failure.kind == Kind::SnapshotTooOld && node.writable => {
                         return Outcome::Over(failure);
                     }
-                    Err(failure) => last = failure,
+                    Err(failure) => {
+                        if failure.kind == Kind::Broken {
+                            broken.insert(node.name.clone());
+                        }
+                        if broken.len() + usize::from(broke_writer) >= BROKEN_NODES {
+                            broken.extend(broke_writer.then(|| "that writes".to_owned()));
+                            let names: Vec<String> = broken.into_iter().collect();
+                            return Outcome::Over(breaks_nodes(&names.join(" and "), &failure));
+                        }
+                        last = failure;
+                    }
                 }
             }
             if plan.growing_optional {
@@ -53,7 +69,8 @@ impl Scatter<'_> {
                 return Outcome::Over(last);
             }
             ask_writer = true;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

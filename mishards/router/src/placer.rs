@@ -89,8 +89,12 @@ impl Placer {
     /// Brings the placement up to date, and begins to warm nodes that come or take over.
     fn step(&self, taking: &mut BTreeSet<String>, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
         let nodes = self.topology.nodes();
-        let target = nodes.readers();
+        let mut target = nodes.readers();
         taking.retain(|name| nodes.by_name.contains_key(name));
+        // All leave, and nobody takes over: they are asked as long as they answer.
+        if target.is_empty() {
+            target.clone_from(taking);
+        }
         let is_warm = warming.as_ref().is_some_and(|w| w.target == target && w.work.is_finished());
         let snapshot = self.catalog.get().ok();
         // With nobody to ask meanwhile there is nothing to wait for, nor without anything to open.

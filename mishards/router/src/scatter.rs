@@ -46,7 +46,7 @@ pub type Ask<T> =
     dyn Fn(Arc<dyn NodeClient>, Question) -> BoxFuture<'static, Result<Answer<T>, Failure>> + Send + Sync;
 
 /// A sub-query during which this many nodes broke off goes no further: it may be what breaks them.
-const BROKEN_NODES: usize = 2;
+pub(crate) const BROKEN_NODES: usize = 2;
 
 /// A sub-query gets at least this, however little time its client has left.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -123,7 +123,7 @@ impl Scatter<'_> {
             match running.next().await {
                 None => return Ok(answers),
                 Some(Outcome::Answered(answer)) => answers.push(answer),
-                Some(Outcome::LeftOut) => {}
+                Some(Outcome::LeftOut) => self.call.left_out(),
                 Some(Outcome::Over(failure)) => return Err(failure),
                 Some(Outcome::Failed(failed)) => {
                     let Failed { node, tasks, failure } = *failed;
@@ -281,10 +281,12 @@ impl Scatter<'_> {
                 span.set("rows", report.rows_scanned as i64);
             }
             Err(failure) => {
-                if failure.is_of_the_node() {
+                // A client that is in a hurry says nothing of the node.
+                let hurried = failure.kind == Kind::Transport && patience < self.patience;
+                if failure.is_of_the_node() && !hurried {
                     node.health.note_failure(self.topology.now());
                 }
-                if failure.is_of_the_node() || failure.kind == Kind::NotWriter {
+                if (failure.is_of_the_node() && !hurried) || failure.kind == Kind::NotWriter {
                     self.topology.suspect(&node.name);
                 }
                 span.fail(&failure.error.message);
@@ -318,17 +320,21 @@ fn noted(mut task: Task, node: &Node, failure: &Failure) -> Result<Task, Failure
     task.tried.push(node.name.clone());
     task.broken += usize::from(failure.kind == Kind::Broken);
     if task.broken >= BROKEN_NODES {
-        let text = format!(
-            "nodes {} broke off while they answered this request, so it is not tried on others: {}",
-            task.tried.join(" and "),
-            failure.error
-        );
-        return Err(Failure::new(Kind::Refused, Error::internal(text)));
+        return Err(breaks_nodes(&task.tried.join(" and "), failure));
     }
     if task.last.as_ref().is_none_or(|last| last.kind != Kind::SnapshotTooOld) {
         task.last = Some(failure.clone());
     }
     Ok(task)
+}
+
+/// A request during which nodes broke off goes no further.
+pub(crate) fn breaks_nodes(names: &str, failure: &Failure) -> Failure {
+    let text = format!(
+        "nodes {names} broke off while they answered this request, so it is not tried on others: {}",
+        failure.error
+    );
+    Failure::new(Kind::Refused, Error::internal(text))
 }
 
 fn question(plan: &ReadPlan, tasks: &[Task]) -> Result<Question, Failure> {

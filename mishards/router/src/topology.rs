@@ -25,6 +25,8 @@ const UNLISTED_GRACE: Duration = Duration::from_secs(30);
 const TAKEOVER_ROUNDS: usize = 240;
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a node says that has lost sight of the shared directory.
+const LOST: u64 = u64::MAX;
 /// How long a member is refused before that is logged.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 /// A node that was late so often does not answer any more.
@@ -296,6 +298,8 @@ impl Topology {
             None => true,
             Some(since) => answering.contains(key) && now.saturating_sub(since) < UNLISTED_GRACE,
         });
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|key, _| members.contains_key(key));
     }
 
     /// Asks every member who it is, and takes those that answer and belong to us.
@@ -352,7 +356,8 @@ impl Topology {
 
     /// Leaves out nodes that see another shared directory than the writable node: what they would find is not ours.
     fn of_one_directory(&self, found: Vec<Node>) -> Vec<Node> {
-        let writer = found.iter().filter(|n| n.writable && n.said.directory != 0).max_by_key(|n| n.epoch);
+        let sees_it = |n: &&Node| n.writable && !matches!(n.said.directory, 0 | LOST);
+        let writer = found.iter().filter(sees_it).max_by_key(|n| n.epoch);
         if let Some(writer) = writer {
             self.directory.store(writer.said.directory, Ordering::Relaxed);
         }
@@ -363,7 +368,7 @@ impl Topology {
             let (ours, theirs) = (self.directory.load(Ordering::Relaxed), node.said.directory);
             let sees = match theirs {
                 0 => "a directory without a marker file".to_owned(),
-                u64::MAX => "a directory that is not this cluster's, or nothing any more".to_owned(),
+                LOST => "a directory that is not this cluster's, or nothing any more".to_owned(),
                 id => format!("shared directory {id:016x}"),
             };
             let why = format!(

@@ -243,6 +243,29 @@ async fn nodes_of_another_cluster_version_or_directory_are_named_and_not_asked()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_loses_its_directory_takes_nobody_with_it() {
+    let cluster = Make::of(&["a", "b", "w"], 12).start().await;
+    cluster.node("w").says(|said| said.directory = u64::MAX);
+    cluster.eventually("the writer is refused", |s| s.unused.contains_key("w")).await;
+    let (keys, coverage) = covered(&cluster, EVENTUALLY).await;
+    assert_eq!((keys, coverage.segments_searched, coverage.growing), (cluster.expected(), 12, false));
+    assert_eq!(coverage.nodes.iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_breaks_the_writer_and_its_standby_goes_no_further() {
+    let cluster = Make::of(&["a", "s1", "s2", "w"], 0).start().await;
+    for name in ["s1", "s2", "w"] {
+        cluster.node(name).does(Does::Break);
+    }
+    ["s1", "s2"].iter().for_each(|name| cluster.node(name).says(|said| said.tails_epoch = EPOCH));
+    cluster.eventually("they follow", |s| s.nodes.iter().filter(|n| n.epoch == EPOCH).count() == 3).await;
+    let error = cluster.search().await.unwrap_err();
+    assert!(error.message.contains("broke off"), "{error}");
+    assert!(cluster.node("s1").searches() + cluster.node("s2").searches() <= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn segments_that_come_are_placed_and_searched() {
     let cluster = Make::of(&["a", "b", "w"], 3).start().await;
     cluster.search().await.unwrap();

@@ -113,7 +113,9 @@ impl Writer {
         let (unit, folded) = self
             .parts
             .pools
-            .io(move || cache.folded(&opened, &schema, &Deltas { files: &files, through }))
+            .io(move || {
+                cache.folded(&opened, &schema, &Deltas { files: &files, through, needed: Sequence(0) })
+            })
             .await?;
         let list = unit.tombstones.list().to_vec();
         let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());

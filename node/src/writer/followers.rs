@@ -13,13 +13,14 @@ use futures_util::stream;
 use mishards_catalog::Snapshot;
 use mishards_proto::node::{GrowingChunk, LogUpdate, LoggedRecord, PartitionRows, Sealed, Version};
 use mishards_types::{PartitionId, Sequence, Timestamp, Version as CatalogVersion};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-/// A follower that is further behind than this begins anew.
+/// A follower that is further behind than this, or than the growing rows that it begins with, begins anew.
 const BEHIND_BYTES: usize = 256 << 20;
 /// Rows in one message of the beginning, and the bytes that they may have in memory.
 const PAGE_ROWS: usize = 8192;
@@ -42,6 +43,7 @@ struct Follower {
     send: mpsc::UnboundedSender<Event>,
     /// Bytes of records that have not been read yet.
     behind: Arc<AtomicUsize>,
+    limit: usize,
 }
 
 #[derive(Clone)]
@@ -49,6 +51,8 @@ enum Event {
     Group(Arc<Vec<FollowedRecord>>),
     Sealed(Vec<PartitionId>),
     Catalog(Arc<Snapshot>, CatalogVersion),
+    /// Deletes that are let go of.
+    Floors(BTreeMap<i64, u64>),
 }
 
 /// A record of a group, as it stands in the log.
@@ -84,6 +88,11 @@ impl Followers {
         }
     }
 
+    /// Deletes at or below these sequences are let go of.
+    pub fn floors(&self, floors: &BTreeMap<i64, u64>) {
+        self.lock().tell(|| Event::Floors(floors.clone()));
+    }
+
     /// The catalog may be another one than before.
     pub fn catalog(&self, state: &State) {
         let mut list = self.lock();
@@ -93,10 +102,11 @@ impl Followers {
         }
     }
 
-    fn join(&self) -> (mpsc::UnboundedReceiver<Event>, Arc<AtomicUsize>) {
+    fn join(&self, growing_bytes: usize) -> (mpsc::UnboundedReceiver<Event>, Arc<AtomicUsize>) {
         let (send, receive) = mpsc::unbounded_channel();
         let behind = Arc::new(AtomicUsize::new(0));
-        self.lock().followers.push(Follower { send, behind: Arc::clone(&behind) });
+        let limit = BEHIND_BYTES.max(growing_bytes);
+        self.lock().followers.push(Follower { send, behind: Arc::clone(&behind), limit });
         (receive, behind)
     }
 }
@@ -110,7 +120,7 @@ impl List {
         let bytes = event.bytes();
         self.followers.retain(|follower| {
             let behind = follower.behind.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            behind <= BEHIND_BYTES && follower.send.send(event.clone()).is_ok()
+            behind <= follower.limit && follower.send.send(event.clone()).is_ok()
         });
     }
 }
@@ -121,7 +131,12 @@ impl Writer {
         // Under the lock, so that nothing falls between the beginning and the rest.
         let (view, applied, deletes, (events, behind)) = {
             let state = self.state();
-            (state.view(), state.applied(), state.last_deletes().clone(), self.followers.join())
+            (
+                state.view(),
+                state.applied(),
+                state.last_deletes().clone(),
+                self.followers.join(state.growing_bytes()),
+            )
         };
         let epoch = self.log_id().epoch.0;
         let pages = pages(&view);
@@ -173,6 +188,7 @@ fn told(event: Event) -> LogUpdate {
             sealed: partitions.into_iter().map(|id| Sealed { partition_id: id.0 }).collect(),
             ..Default::default()
         },
+        Event::Floors(floors) => LogUpdate { floors, ..Default::default() },
         Event::Catalog(snapshot, schema_change) => catalog_update(&snapshot, schema_change),
     }
 }

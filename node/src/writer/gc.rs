@@ -136,6 +136,7 @@ impl Writer {
         // Those who follow let go of the same. Under the lock, for what it says of the sequence must be true.
         let state = self.state();
         update.through = state.applied().0;
+        self.followers.floors(&update.floors);
         let _ = self.delete_stream.send(update);
         Ok(())
     }

@@ -73,7 +73,8 @@ impl Writer {
             .parts
             .pools
             .background(move || {
-                let deltas = Deltas { files: &deltas, through: collection.deltas_through };
+                let needed = Sequence(0);
+                let deltas = Deltas { files: &deltas, through: collection.deltas_through, needed };
                 let mut opened = Vec::new();
                 for segment in &segments {
                     opened.push(cache.folded(segment, &Arc::new(collection.schema.clone()), &deltas)?);

@@ -5,7 +5,7 @@ use super::replay::Replay;
 use super::state::State;
 use super::{Others, WriterParts, lost_commits};
 use crate::deletes::Deletes;
-use crate::directory::mark_directory;
+use crate::directory::{claim_directory, mark_directory};
 use crate::{Failure, Result};
 use mishards_catalog::{Kind as CatalogKind, Lease, Loaded, Takeover};
 use mishards_storage::{Kind as StorageKind, Storage};
@@ -35,7 +35,8 @@ pub struct Recovered {
 /// TTL + 1 s on our own clock.
 pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let loaded = load_own(parts).await?;
-    mark(parts, &loaded).await?;
+    let incarnation = Incarnation(parts.entropy.next_u64());
+    claim(parts, &loaded, incarnation).await?;
     let seen = match is_dead(parts, &loaded.lease)? {
         true => loaded.lease,
         false => wait_for_silence(parts, loaded.lease).await?,
@@ -45,10 +46,7 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         .pools
         .io(move || Ok(read_marker(&*storage)?.max(lost_commits::newest_term(&*storage)?)))
         .await?;
-    let log = LogId {
-        epoch: Epoch(seen.epoch.0.max(used.0) + 1),
-        incarnation: Incarnation(parts.entropy.next_u64()),
-    };
+    let log = LogId { epoch: Epoch(seen.epoch.0.max(used.0) + 1), incarnation };
     // As late as can be: what is compared is what is taken over.
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
     let mut takeover = Takeover::new(seen, log, parts.entropy.next_u64());
@@ -74,7 +72,12 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     }
     taken?;
     let storage = Arc::clone(&parts.storage);
-    parts.pools.io(move || write_marker(&*storage, log.epoch)).await?;
+    let (cluster, entropy) = (parts.node.cluster_id.clone(), Arc::clone(&parts.entropy));
+    let mark = move || {
+        write_marker(&*storage, log.epoch)?;
+        mark_directory(&*storage, &cluster, log.incarnation, &*entropy)
+    };
+    parts.pools.io(mark).await?;
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
     check_ours(&loaded.lease, log)?;
     tracing::info!(log = %log, version = %loaded.lease.version, "took over as the writer");
@@ -82,11 +85,11 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
 }
 
 /// Sees that the shared directory is the one that the catalog's files are in.
-async fn mark(parts: &WriterParts, loaded: &Loaded) -> Result<()> {
-    let (storage, entropy) = (Arc::clone(&parts.storage), Arc::clone(&parts.entropy));
-    let cluster = parts.node.cluster_id.clone();
+async fn claim(parts: &WriterParts, loaded: &Loaded, incarnation: Incarnation) -> Result<()> {
+    let (storage, cluster) = (Arc::clone(&parts.storage), parts.node.cluster_id.clone());
     let is_new = loaded.lease.epoch == Epoch(0);
-    parts.pools.io(move || mark_directory(&*storage, &cluster, is_new, &*entropy)).await.map(drop)
+    let logs: Vec<Incarnation> = loaded.snapshot.logs().map(|log| log.incarnation).collect();
+    parts.pools.io(move || claim_directory(&*storage, &cluster, is_new, &logs, incarnation)).await
 }
 
 async fn load_own(parts: &WriterParts) -> Result<Loaded> {

@@ -125,8 +125,13 @@ impl World {
 
     /// A node of this world becomes the writer.
     pub async fn take_over(&self, node: &Node) -> Site {
+        self.try_to_take_over(node).await.unwrap()
+    }
+
+    /// A node of this world tries to become the writer.
+    pub async fn try_to_take_over(&self, node: &Node) -> Result<Site> {
         let parts = self.writer_parts(Pools::start(2, 1).unwrap());
-        Site { node: node.clone(), writer: node.become_writer(parts).await.unwrap() }
+        Ok(Site { node: node.clone(), writer: node.become_writer(parts).await? })
     }
 
     fn writer_parts(&self, pools: Pools) -> WriterParts {

@@ -79,7 +79,11 @@ impl Router {
             let read = coverage.subqueries.iter().find(|s| s.failure.is_none() && s.segments.contains(&id));
             read.map(|s| s.node.clone())
         };
-        let segments = named.snapshot.segments_of(named.collection.id).map(|segment| ExplainedSegment {
+        let loaded = named
+            .snapshot
+            .segments_of(named.collection.id)
+            .filter(|s| named.collection.load.has(s.partition));
+        let segments = loaded.map(|segment| ExplainedSegment {
             id: segment.id.0,
             partition: named
                 .snapshot

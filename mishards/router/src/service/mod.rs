@@ -24,6 +24,7 @@ pub use status::{ClusterStatus, CollectionStatus, NodeStatus};
 
 use crate::call::Call;
 use crate::catalog_view::CatalogView;
+use crate::error::{Failure, Kind};
 use crate::metrics::Metrics;
 use crate::placement::PlacementPolicy;
 use crate::placer::Placer;
@@ -32,7 +33,7 @@ use crate::topology::Topology;
 use mishards_catalog::Command;
 use mishards_proto::node::ChangeRequest;
 use mishards_trace::Tracer;
-use mishards_types::{Clock, Error, Result, Version};
+use mishards_types::{Clock, Code, Error, Result, Version};
 use read_point::ReadPoints;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -145,11 +146,26 @@ impl Router {
         let command = serde_json::to_vec(&command)
             .map_err(|e| Error::internal(format!("cannot encode the command: {e}")))?;
         let writer = self.topology.wait_for_writer().await?;
-        let done = writer.client.change(ChangeRequest { command }).await.map_err(Error::from)?;
+        let done = writer
+            .client
+            .change(ChangeRequest { command })
+            .await
+            .map_err(|e| unknown_outcome("change", e))?;
         let version = done.version.unwrap_or_default();
         let version = Version { commit_seq: version.commit_seq, commit_id: version.commit_id };
         // It is done, whether or not this router has heard of it in time.
         let _ = self.catalog.wait_for(version).await;
         Ok(())
+    }
+}
+
+/// What a client is told of a change or write that failed. What may have happened is not marked as one to send again.
+fn unknown_outcome(what: &str, failure: Failure) -> Error {
+    match failure.kind {
+        Kind::Transport | Kind::Broken => Error::new(
+            Code::UNEXPECTED,
+            format!("the {what} may or may not have been stored: {}", failure.error),
+        ),
+        _ => failure.error,
     }
 }

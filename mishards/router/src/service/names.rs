@@ -1,6 +1,7 @@
 //! Names to things. A name that this router does not know is asked of the writable node once before it is refused.
 
 use super::Router;
+use super::read_point::until_gone;
 use crate::error::Kind;
 use crate::plan::choose_partitions;
 use mishards_catalog::{Collection, DEFAULT_DATABASE, Database, Snapshot};
@@ -36,13 +37,14 @@ impl Router {
         match self.known(database, name) {
             Ok(named) => Ok(named),
             Err(error) => {
-                let client = self.topology.writer()?.client;
+                let writer = self.topology.wait_for_writer().await?;
                 let request = ReadPointRequest {
                     database: database.to_owned(),
                     collection: name.to_owned(),
                     from_standby: false,
                 };
-                let point = client.read_point(request).await.map_err(|failure| match failure.kind {
+                let asked = until_gone(&writer, writer.client.read_point(request));
+                let point = asked.await.map_err(|failure| match failure.kind {
                     Kind::Refused => error,
                     _ => failure.error,
                 })?;

@@ -71,13 +71,17 @@ impl Output {
         self.fields.is_empty() && self.dynamic.is_none()
     }
 
+    /// Declared ones, then the dynamic one.
+    fn all_fields(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field))
+    }
+
     fn field_ids(&self) -> Vec<i64> {
-        self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(|f| f.id.0).collect()
+        self.all_fields().map(|f| f.id.0).collect()
     }
 
     fn empty_columns(&self) -> Vec<FieldData> {
-        let mut columns: Vec<FieldData> =
-            self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field)).map(empty_column).collect();
+        let mut columns: Vec<FieldData> = self.all_fields().map(empty_column).collect();
         self.finish(&mut columns);
         columns
     }
@@ -124,6 +128,7 @@ impl Router {
             return Ok(output.empty_columns());
         }
         let (segments, growing) = segments_of_rows(plan, rows.iter().map(|r| r.segment));
+        let may_lack_growing = plan.growing_optional && growing;
         // The filter has done its work: these rows are known.
         let mut unfiltered = plan.scope.clone();
         unfiltered.filter.clear();
@@ -135,21 +140,30 @@ impl Router {
             scope: unfiltered,
         };
         let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));
-        let fields = field_ids.len();
+        let fields: Arc<Vec<Field>> = Arc::new(output.all_fields().cloned().collect());
         let parts = self
             .scatter(call, FETCH, "do_fetch")
             .run(&plan, &segments, growing, &move |client, Question { scope, about }| {
+                let fields = Arc::clone(&fields);
                 let (request, places) = request_for(scope, &about, &field_ids, &all);
                 Box::pin(async move {
                     let columns = client.fetch(request).await?.columns;
-                    let fits = |column: &FieldData| row_count(column) == places.len();
-                    if columns.len() != fields || !columns.iter().all(fits) {
+                    let fit = columns.len() == fields.len()
+                        && columns.iter().zip(&*fields).all(|(c, field)| fits(c, field, places.len()));
+                    if !fit {
                         return Err(does_not_fit(None));
                     }
                     Ok(Answer { value: (columns, places), served: None })
                 })
             })
-            .await?;
+            .await
+            // A new plan answers without rows that nobody has any more.
+            .map_err(|failure| match failure.kind {
+                Kind::Unreached | Kind::Transport | Kind::NotWriter if may_lack_growing => {
+                    Failure::new(Kind::SnapshotTooOld, failure.error)
+                }
+                _ => failure,
+            })?;
         let mut columns = align(parts, rows.len(), output.field_ids().len())?;
         output.finish(&mut columns);
         Ok(columns)
@@ -206,6 +220,38 @@ fn align(
             })
         })
         .collect()
+}
+
+/// Whether a column is one of this field with so many rows.
+fn fits(column: &FieldData, field: &Field, rows: usize) -> bool {
+    use field_data::Field as F;
+    use mishards_proto::schema::vector_field::Data as V;
+    use scalar_field::Data as D;
+    let data = match &column.field {
+        Some(F::Vectors(vectors)) => {
+            let dim = field.dim.unwrap_or(0);
+            let Some(V::FloatVector(list)) = &vectors.data else { return false };
+            return vectors.dim == dim as i64 && list.data.len() == rows * dim && valid_fits(column, rows);
+        }
+        Some(F::Scalars(scalars)) => &scalars.data,
+        _ => return false,
+    };
+    let is_of_type = matches!(
+        (field.data_type, data),
+        (DataType::Bool, Some(D::BoolData(_)))
+            | (DataType::Int8 | DataType::Int16 | DataType::Int32, Some(D::IntData(_)))
+            | (DataType::Int64, Some(D::LongData(_)))
+            | (DataType::Float, Some(D::FloatData(_)))
+            | (DataType::Double, Some(D::DoubleData(_)))
+            | (DataType::VarChar, Some(D::StringData(_)))
+            | (DataType::Json, Some(D::JsonData(_)))
+            | (DataType::Array, Some(D::ArrayData(_)))
+    );
+    column.field_id == field.id.0 && is_of_type && row_count(column) == rows && valid_fits(column, rows)
+}
+
+fn valid_fits(column: &FieldData, rows: usize) -> bool {
+    column.valid_data.is_empty() || column.valid_data.len() == rows
 }
 
 /// Appends the rows of one column to another of the same field.

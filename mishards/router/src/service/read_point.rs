@@ -16,6 +16,11 @@ const BOUNDED: Duration = Duration::from_secs(5);
 const SESSION: i32 = 1;
 /// Level numbers from here on do not ask for fresh rows.
 const EVENTUALLY: i32 = 3;
+/// How long a node has to give a read point.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How old the last read point may be for an eventual read that gets no other: well below the window, beyond which rows
+/// that were hidden since are gone.
+const EVENTUAL: Duration = Duration::from_secs(60);
 const TRIES: usize = 240;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,17 +75,18 @@ impl Router {
         let asking = Asking {
             database: &named.database.name,
             collection: name,
-            tries: if level >= EVENTUALLY && !asked.exactly { 1 } else { TRIES },
+            tries: if level >= EVENTUALLY && !asked.exactly && wanted == Timestamp::ZERO { 1 } else { TRIES },
             standby_from: (level == SESSION || level >= EVENTUALLY)
                 .then_some(wanted)
                 .filter(|_| !asked.exactly),
         };
         let answer = self.ask_writer(asking).await;
-        let answer = match answer {
+        let (answer, from_writer) = match answer {
             Ok(answer) => answer,
             // Without the writer an eventual read takes what there is.
-            Err(_) if level >= EVENTUALLY && !asked.exactly => {
-                return Ok((self.last_point(named.collection.id), named));
+            Err(error) if level >= EVENTUALLY && !asked.exactly => {
+                let last = self.last_point(named.collection.id);
+                return if last.timestamp >= wanted { Ok((last, named)) } else { Err(error) };
             }
             Err(error) => return Err(error),
         };
@@ -92,7 +98,10 @@ impl Router {
             epoch: answer.epoch,
             growing_optional: level >= EVENTUALLY && !asked.exactly,
         };
-        self.remember(CollectionId(answer.collection_id), Known { point, sent });
+        // Of a standby nobody knows how far behind it is.
+        if from_writer {
+            self.remember(CollectionId(answer.collection_id), Known { point, sent });
+        }
         if asked.exactly && wanted != Timestamp::ZERO {
             if wanted > point.timestamp {
                 return Err(Error::new(
@@ -115,7 +124,9 @@ impl Router {
     fn last_point(&self, collection: CollectionId) -> ReadPoint {
         let nothing =
             ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0, growing_optional: true };
-        let last = self.lock().get(&collection).map_or(nothing, |k| k.point);
+        let now = self.clock.elapsed();
+        let young = |known: &&Known| now.saturating_sub(known.sent) < EVENTUAL;
+        let last = self.lock().get(&collection).filter(young).map_or(nothing, |k| k.point);
         ReadPoint { growing_optional: true, ..last }
     }
 
@@ -132,14 +143,14 @@ impl Router {
     }
 
     /// Asks the writable node, waiting through a takeover. Where a standby's word is enough, it is asked while nobody
-    /// writes.
-    async fn ask_writer(&self, asking: Asking<'_>) -> Result<ReadPointResponse> {
+    /// writes. The second value says that the writable node answered.
+    async fn ask_writer(&self, asking: Asking<'_>) -> Result<(ReadPointResponse, bool)> {
         let mut last = Error::unavailable("no writable node answers");
         for _ in 0..asking.tries {
             match self.topology.writer() {
                 Ok(writer) => {
                     match until_gone(&writer, writer.client.read_point(asking.request(false))).await {
-                        Ok(answer) => return Ok(answer),
+                        Ok(answer) => return Ok((answer, true)),
                         Err(failure) if failure.kind == Kind::Refused => return Err(failure.error),
                         Err(failure) => {
                             self.topology.suspect(&writer.name);
@@ -150,7 +161,7 @@ impl Router {
                 Err(error) => last = error,
             }
             if let Some(answer) = self.ask_standby(&asking).await {
-                return Ok(answer);
+                return Ok((answer, false));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -171,8 +182,8 @@ impl Router {
     }
 }
 
-/// An answer, or that the node does not answer any more.
-async fn until_gone<T>(
+/// An answer, or that the node does not answer any more, or not in time: it may live while its disk hangs.
+pub(super) async fn until_gone<T>(
     node: &Node,
     answer: impl Future<Output = std::result::Result<T, Failure>>,
 ) -> std::result::Result<T, Failure> {
@@ -180,6 +191,10 @@ async fn until_gone<T>(
         answer = answer => answer,
         () = node.gone.cancelled() => {
             let text = format!("node {} does not answer any more", node.name);
+            Err(Failure::new(Kind::Transport, Error::unavailable(text)))
+        }
+        () = tokio::time::sleep(ANSWER) => {
+            let text = format!("node {} has not given a read point within {} s", node.name, ANSWER.as_secs());
             Err(Failure::new(Kind::Transport, Error::unavailable(text)))
         }
     }

@@ -1,8 +1,8 @@
 //! Insert, upsert and delete.
 
-use super::Router;
 use super::names::{Named, database_name};
 use super::read_point::Consistency;
+use super::{Router, unknown_outcome};
 use crate::call::Call;
 use crate::error::{Kind, ok};
 use crate::plan::{Filter, choose_partitions, plan_read};
@@ -160,14 +160,8 @@ impl Router {
             }
             Err(failure) => {
                 self.topology.suspect(&writer.name);
-                Err(match failure.kind {
-                    // It may have been logged: sending it again could double it, so the client must decide.
-                    Kind::Transport | Kind::Broken => Error::new(
-                        Code::UNEXPECTED,
-                        format!("the write may or may not have been stored: {}", failure.error),
-                    ),
-                    _ => failure.error,
-                })
+                // It may have been logged: sending it again could double it, so the client must decide.
+                Err(unknown_outcome("write", failure))
             }
         }
     }

@@ -2,11 +2,15 @@
 
 use super::Router;
 use crate::call::{Call, Subquery};
+use crate::placement::Share;
 use crate::topology::Node;
 use mishards_catalog::Snapshot;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Sub-queries in the log line of a slow read.
+const LOGGED: usize = 20;
 
 /// The cluster as one router sees it. Field names are part of what `mishards status --json` prints.
 #[derive(Debug, Clone, Serialize)]
@@ -64,6 +68,7 @@ impl Router {
     pub fn status(&self) -> ClusterStatus {
         let snapshot = self.catalog.get().ok();
         let nodes = self.topology.nodes();
+        let shares = self.placer.shares();
         let newest = nodes.writer().map_or(0, |writer| writer.said.applied);
         let mut unused = self.topology.refused();
         for member in self.topology.silent() {
@@ -73,14 +78,13 @@ impl Router {
             version: snapshot.as_ref().map(|s| s.version.to_string()),
             epoch: snapshot.as_ref().map_or(0, |s| s.epoch.0),
             ready: self.is_ready(),
-            nodes: nodes.by_name.values().map(|node| self.node_status(node, newest)).collect(),
+            nodes: nodes.by_name.values().map(|node| self.node_status(node, newest, &shares)).collect(),
             unused,
             collections: snapshot.as_ref().map_or_else(Vec::new, |s| collections(s)),
         }
     }
 
-    fn node_status(&self, node: &Node, newest: u64) -> NodeStatus {
-        let shares = self.placer.shares();
+    fn node_status(&self, node: &Node, newest: u64, shares: &BTreeMap<String, Share>) -> NodeStatus {
         let total: u64 = shares.values().map(|share| share.bytes).sum();
         let placed = shares.get(&node.name);
         let share = placed.copied().unwrap_or_default();
@@ -125,7 +129,7 @@ impl Router {
         }
         self.metrics.slow_requests_total.inc();
         let coverage = call.coverage();
-        let subqueries: Vec<String> = coverage.subqueries.iter().map(in_words).collect();
+        let subqueries: Vec<String> = coverage.subqueries.iter().take(LOGGED).map(in_words).collect();
         tracing::warn!(
             operation,
             collection = %subject.collection,
