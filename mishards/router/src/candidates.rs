@@ -5,6 +5,22 @@ use crate::topology::{Node, Nodes};
 use mishards_types::SegmentId;
 use std::time::Duration;
 
+/// The first node in the order of [`in_order`] that `wanted` accepts. Nearly always it is an owner, and the others are not
+/// looked at.
+pub fn first<'a>(
+    nodes: &'a Nodes,
+    placement: &Placement,
+    segment: SegmentId,
+    now: Duration,
+    wanted: impl Fn(&Node) -> bool,
+) -> Option<&'a Node> {
+    let owners = placement.owners(segment).into_iter().filter_map(|name| nodes.by_name.get(name));
+    let well = owners.filter(|node| !node.health.is_avoided(now) && wanted(node));
+    // Of equals the first, as a stable sort has it.
+    well.min_by_key(|node| node.health.outstanding())
+        .or_else(|| in_order(nodes, placement, segment, now).into_iter().find(|node| wanted(node)))
+}
+
 /// All nodes that answer, in the order in which they are asked for a segment: its owners by what they have in hand, the
 /// others on its way around the ring, nodes that just come or go, who stands by, and the writable node last. Nodes that
 /// failed lately come after all that did not.
@@ -19,7 +35,8 @@ pub fn in_order<'a>(
     // Those of the owners that do not answer are not among them.
     let owners = order.iter().take(replicas).filter(|name| nodes.by_name.contains_key(**name)).count();
     placed[..owners].sort_by_key(|node| node.health.outstanding());
-    let is_placed = |node: &&Node| order.contains(&node.name.as_str());
+    // Every order has all nodes of the placement, which are sorted.
+    let is_placed = |node: &&Node| placement.nodes().binary_search(&node.name).is_ok();
     let moving = nodes.by_name.values().filter(|n| !n.writable && !n.standby && !is_placed(n));
     let standby = nodes.by_name.values().filter(|n| n.standby && !is_placed(n));
     let writer = nodes.writer().into_iter().filter(|n| !is_placed(n));

@@ -167,9 +167,9 @@ impl Scatter<'_> {
 
     /// The first candidate that has not been tried; an error says why the last one did not answer.
     fn next_for<'n>(&self, nodes: &'n Nodes, segment: SegmentId, task: &Task) -> Result<&'n Node, Failure> {
-        let mut order =
-            candidates::in_order(nodes, &self.placement, segment, self.topology.now()).into_iter();
-        order.find(|node| !task.tried.contains(&node.name)).ok_or_else(|| match &task.last {
+        let untried = |node: &Node| !task.tried.contains(&node.name);
+        let next = candidates::first(nodes, &self.placement, segment, self.topology.now(), untried);
+        next.ok_or_else(|| match &task.last {
             Some(failure) if matches!(failure.kind, Kind::SnapshotTooOld | Kind::Unreadable) => {
                 failure.clone()
             }
@@ -196,8 +196,8 @@ impl Scatter<'_> {
         }
         let segment = tasks.iter().find_map(|task| task.segment.as_ref())?;
         let tried = |name: &String| tasks.iter().any(|task| task.tried.contains(name));
-        let order = candidates::in_order(nodes, &self.placement, segment.id, self.topology.now());
-        order.into_iter().find(|n| n.name != node.name && !n.writable && !tried(&n.name)).cloned()
+        let other = |n: &Node| n.name != node.name && !n.writable && !tried(&n.name);
+        candidates::first(nodes, &self.placement, segment.id, self.topology.now(), other).cloned()
     }
 
     /// One sub-query, hedged where there is a spare node.

@@ -96,6 +96,10 @@ impl Placement {
 
     /// The nodes that a segment is placed on.
     pub fn owners(&self, segment: SegmentId) -> Vec<&str> {
+        if let Some((load, order)) = self.placed.get(&segment) {
+            let name = |node: &u16| self.nodes.get(usize::from(*node)).map(String::as_str);
+            return order.iter().take(load.replicas).filter_map(name).collect();
+        }
         let (mut order, replicas) = self.candidates(segment);
         order.truncate(replicas);
         order
