@@ -2,6 +2,7 @@
 
 use super::Writer;
 use super::ddl::{Needed, encode_commit};
+use super::lease::lost_commits;
 use super::log_thread::{Logged, Posted};
 use super::state::State;
 use crate::{Failure, Result};
@@ -129,7 +130,7 @@ impl Writer {
             match attempt {
                 Ok(()) => return Ok(()),
                 Err(e) if e.kind == Kind::Fenced => {
-                    self.step_down(&e);
+                    self.step_down_from(&e).await;
                     return Err(Failure::not_writer(e));
                 }
                 Err(e) if e.kind != Kind::UnknownOutcome => return Err(e.into()),
@@ -145,6 +146,18 @@ impl Writer {
                     return Err(Failure::not_writer("another writer has committed"));
                 }
             };
+        }
+    }
+
+    /// Ends the term because the catalog refuses it: somebody has taken over, or the catalog has gone back in time.
+    async fn step_down_from(&self, refusal: &mishards_catalog::Error) {
+        let ours = self.view().snapshot.version;
+        let lease = tokio::time::timeout(SETTLE_EVERY, self.parts.catalog.lease()).await;
+        match lease {
+            Ok(Ok(lease)) if self.holds(&lease) && lease.version.commit_seq < ours.commit_seq => {
+                self.step_down(&lost_commits(lease.version, ours));
+            }
+            _ => self.step_down(refusal),
         }
     }
 

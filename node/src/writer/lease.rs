@@ -2,11 +2,24 @@
 //! fails for that reason ends nothing. While a sync of the log hangs there is none: whoever can write should take over.
 
 use super::Writer;
-use mishards_catalog::Kind;
+use mishards_catalog::{Kind, Lease};
+use mishards_types::Version;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+/// What a writer says whose catalog went back in time.
+pub fn lost_commits(theirs: Version, ours: Version) -> String {
+    format!(
+        "the catalog has lost commits: it is at {theirs}, not at {ours}; the next writer makes up for them from the log"
+    )
+}
+
 impl Writer {
+    /// Whether a lease is that of this term.
+    pub(super) fn holds(&self, lease: &Lease) -> bool {
+        (lease.epoch, lease.incarnation) == (self.log_id.epoch, self.log_id.incarnation)
+    }
+
     pub(super) async fn renew_lease(self: Arc<Writer>) {
         let every = self.parts.ingest.lease_ttl / 3;
         while !self.has_ended() {
@@ -18,10 +31,7 @@ impl Writer {
             let ours = self.view().snapshot.version;
             match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
                 Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
-                    let theirs = lease.version;
-                    self.step_down(&format!(
-                        "the catalog has lost commits: it is at {theirs}, not at {ours}; the next writer makes up for them from the log"
-                    ));
+                    self.step_down(&lost_commits(lease.version, ours));
                 }
                 Ok(_) => {}
                 Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
