@@ -117,6 +117,30 @@ pub struct Field {
     pub params: BTreeMap<String, String>,
 }
 
+impl Field {
+    /// A field with nothing set but what every field has.
+    pub fn new(id: FieldId, name: impl Into<String>, data_type: DataType) -> Field {
+        Field {
+            id,
+            name: name.into(),
+            data_type,
+            description: String::new(),
+            primary: false,
+            auto_id: false,
+            partition_key: false,
+            clustering_key: false,
+            dynamic: false,
+            nullable: false,
+            default: None,
+            element: None,
+            dim: None,
+            max_length: None,
+            max_capacity: None,
+            params: BTreeMap::new(),
+        }
+    }
+}
+
 /// The fields of a collection, the dynamic field included (it is last).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schema {

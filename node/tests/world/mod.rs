@@ -12,7 +12,6 @@ use mishards_node::{
 };
 use mishards_storage::Storage;
 use mishards_types::{Clock, DataType, Entropy, FIRST_FIELD_ID, Field, FieldId, Schema};
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,22 +204,10 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 pub fn field(id: i64, name: &str, data_type: DataType) -> Field {
     Field {
-        id: FieldId(id),
-        name: name.to_owned(),
-        data_type,
-        description: String::new(),
         primary: id == FIRST_FIELD_ID,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: false,
-        nullable: false,
-        default: None,
-        element: None,
         dim: data_type.is_vector().then_some(DIM),
         max_length: (data_type == DataType::VarChar).then_some(64),
-        max_capacity: None,
-        params: BTreeMap::new(),
+        ..Field::new(FieldId(id), name, data_type)
     }
 }
 

@@ -7,22 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub fn field(id: i64, name: &str, data_type: DataType) -> Field {
     Field {
-        id: FieldId(id),
-        name: name.to_owned(),
-        data_type,
-        description: String::new(),
         primary: id == FIRST_FIELD_ID,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: false,
-        nullable: false,
-        default: None,
-        element: None,
         dim: data_type.is_vector().then_some(8),
         max_length: (data_type == DataType::VarChar).then_some(64),
-        max_capacity: None,
-        params: BTreeMap::new(),
+        ..Field::new(FieldId(id), name, data_type)
     }
 }
 

@@ -7,24 +7,7 @@ use mishards_expr::{
 use mishards_types::{DYNAMIC_FIELD, DataType, Field, FieldId, Schema, Value};
 
 fn field(id: i64, name: &str, data_type: DataType) -> Field {
-    Field {
-        id: FieldId(id),
-        name: name.to_owned(),
-        data_type,
-        description: String::new(),
-        primary: false,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: false,
-        nullable: true,
-        default: None,
-        element: None,
-        dim: None,
-        max_length: None,
-        max_capacity: None,
-        params: Default::default(),
-    }
+    Field { nullable: true, ..Field::new(FieldId(id), name, data_type) }
 }
 
 /// One field of each type and no dynamic field.

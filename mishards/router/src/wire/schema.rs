@@ -26,24 +26,7 @@ pub fn schema_from_wire(wire: wire::CollectionSchema) -> Result<Schema> {
 }
 
 fn dynamic_field(id: i64) -> Field {
-    Field {
-        id: FieldId(id),
-        name: DYNAMIC_FIELD.to_owned(),
-        data_type: DataType::Json,
-        description: String::new(),
-        primary: false,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: true,
-        nullable: false,
-        default: None,
-        element: None,
-        dim: None,
-        max_length: None,
-        max_capacity: None,
-        params: BTreeMap::new(),
-    }
+    Field { dynamic: true, ..Field::new(FieldId(id), DYNAMIC_FIELD, DataType::Json) }
 }
 
 fn type_of(number: i32, field: &str, what: &str) -> Result<DataType> {

@@ -515,22 +515,9 @@ pub fn request(level: i32) -> ClientSearch {
 
 fn field(id: i64, name: &str, data_type: DataType) -> Field {
     Field {
-        id: FieldId(id),
-        name: name.to_owned(),
-        data_type,
-        description: String::new(),
         primary: id == 100,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: false,
-        nullable: false,
-        default: None,
-        element: None,
         dim: data_type.is_vector().then_some(DIM),
-        max_length: None,
-        max_capacity: None,
-        params: BTreeMap::new(),
+        ..Field::new(FieldId(id), name, data_type)
     }
 }
 

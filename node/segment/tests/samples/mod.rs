@@ -25,24 +25,7 @@ pub const WIDE: FieldId = FieldId(120);
 pub const NARROW: FieldId = FieldId(121);
 
 fn field(id: i64, name: &str, data_type: DataType) -> Field {
-    Field {
-        id: FieldId(id),
-        name: name.to_owned(),
-        data_type,
-        description: String::new(),
-        primary: false,
-        auto_id: false,
-        partition_key: false,
-        clustering_key: false,
-        dynamic: false,
-        nullable: true,
-        default: None,
-        element: None,
-        dim: None,
-        max_length: None,
-        max_capacity: None,
-        params: Default::default(),
-    }
+    Field { nullable: true, ..Field::new(FieldId(id), name, data_type) }
 }
 
 /// A field of each type, arrays of five types, two vectors; the key is Int64 or VarChar.
