@@ -2,17 +2,17 @@
 
 use super::Client;
 use crate::config;
-use crate::parts::Base;
+use crate::parts::{Base, connect_grpc};
 use crate::peers::Peers;
 use crate::{client_server, node_server};
-use mishards_discovery::{Discovery, Member, StaticList};
+use mishards_discovery::{Discovery, StaticList};
 use mishards_node::Others;
 use mishards_proto::milvus::milvus_service_client::MilvusServiceClient;
-use mishards_proto::node::*;
-use mishards_router::{Connect, Failure, GrpcNode, NodeClient};
+use mishards_proto::milvus::{SearchRequest, SearchResults};
+use mishards_router::{Call, Coverage, Router};
 use mishards_types::{Clock, limits};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,14 +20,11 @@ use tonic::transport::Endpoint;
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// What a node did for one search.
-pub type Calls = Arc<Mutex<Vec<Served>>>;
-
 /// A running cluster; ends with the process.
 pub struct DemoCluster {
     pub address: String,
     pub clock: Arc<dyn Clock>,
-    calls: Calls,
+    router: Arc<Router>,
 }
 
 impl DemoCluster {
@@ -54,19 +51,18 @@ impl DemoCluster {
         for (name, port) in names.into_iter().zip(ports) {
             start_node(dir, name, port, &list).await?;
         }
-        let calls = Calls::default();
         let base = base(dir, "router")?;
-        let router = base.router(list, connect_and_note(Arc::clone(&calls)), Some(base.catalog()?))?;
-        let ready = Arc::clone(&router);
-        tokio::spawn(client_server::serve(clients, router, limits::RECV_BYTES, CancellationToken::new()));
+        let router = base.router(list, connect_grpc(), Some(base.catalog()?))?;
+        let serving = Arc::clone(&router);
+        tokio::spawn(client_server::serve(clients, serving, limits::RECV_BYTES, CancellationToken::new()));
         let started = base.clock.elapsed();
-        while !ready.is_ready() {
+        while !router.is_ready() {
             if base.clock.elapsed().saturating_sub(started) > READY_WITHIN {
                 return Err("the demo's cluster did not become ready".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(DemoCluster { address, clock: base.clock, calls })
+        Ok(DemoCluster { address, clock: base.clock, router })
     }
 
     pub async fn client(&self) -> Result<Client, String> {
@@ -77,9 +73,11 @@ impl DemoCluster {
         Ok(MilvusServiceClient::new(channel).max_decoding_message_size(limits::SEND_BYTES))
     }
 
-    /// What nodes did since this was last asked.
-    pub fn calls(&self) -> Vec<Served> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    /// A search as the router runs it for a client, and who did what for it.
+    pub async fn search(&self, request: SearchRequest) -> Result<(SearchResults, Coverage), String> {
+        let call = Call::default();
+        let results = self.router.search(&call, request).await.map_err(|e| format!("searching: {e}"))?;
+        Ok((results, call.coverage()))
     }
 }
 
@@ -113,73 +111,4 @@ async fn start_node(
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())
-}
-
-/// Connects over gRPC and notes what each search did where.
-fn connect_and_note(calls: Calls) -> Arc<Connect> {
-    Arc::new(move |member: &Member| {
-        let inner = GrpcNode::new(&member.name, &member.address).ok()?;
-        Some(Arc::new(Noting { inner, calls: Arc::clone(&calls) }) as Arc<dyn NodeClient>)
-    })
-}
-
-struct Noting {
-    inner: GrpcNode,
-    calls: Calls,
-}
-
-type Result<T, E = String> = std::result::Result<T, E>;
-type Answer<T> = std::result::Result<T, Failure>;
-
-#[tonic::async_trait]
-impl NodeClient for Noting {
-    async fn search(&self, request: SearchRequest) -> Answer<RowBatch> {
-        let answer = self.inner.search(request).await?;
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).extend(answer.served.clone());
-        Ok(answer)
-    }
-
-    async fn describe(&self) -> Answer<DescribeResponse> {
-        self.inner.describe().await
-    }
-
-    async fn query(&self, request: QueryRequest) -> Answer<RowBatch> {
-        self.inner.query(request).await
-    }
-
-    async fn fetch(&self, request: FetchRequest) -> Answer<FetchResponse> {
-        self.inner.fetch(request).await
-    }
-
-    async fn read_point(&self, request: ReadPointRequest) -> Answer<ReadPointResponse> {
-        self.inner.read_point(request).await
-    }
-
-    async fn write(&self, request: WriteRequest) -> Answer<WriteResponse> {
-        self.inner.write(request).await
-    }
-
-    async fn change(&self, request: ChangeRequest) -> Answer<ChangeResponse> {
-        self.inner.change(request).await
-    }
-
-    async fn flush(&self, request: FlushRequest) -> Answer<FlushResponse> {
-        self.inner.flush(request).await
-    }
-
-    async fn growing(&self, request: GrowingRequest) -> Answer<GrowingResponse> {
-        self.inner.growing(request).await
-    }
-
-    async fn open(&self, request: OpenRequest) -> Answer<OpenResponse> {
-        self.inner.open(request).await
-    }
-
-    async fn close(&self, request: CloseRequest) -> Answer<CloseResponse> {
-        self.inner.close(request).await
-    }
-
-    async fn watch_catalog(&self) -> Answer<futures_util::stream::BoxStream<'static, Answer<CatalogUpdate>>> {
-        self.inner.watch_catalog().await
-    }
 }

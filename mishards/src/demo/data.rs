@@ -227,8 +227,8 @@ pub struct Hit {
     pub score: f32,
 }
 
-/// The five nearest packages.
-pub async fn search(client: &mut Client, vector: &[f32], filter: &str) -> Result<Vec<Hit>, String> {
+/// Asks for the five nearest packages.
+pub fn search(vector: &[f32], filter: &str) -> SearchRequest {
     let bytes = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
     let value = PlaceholderValue {
         tag: "$0".to_owned(),
@@ -236,7 +236,7 @@ pub async fn search(client: &mut Client, vector: &[f32], filter: &str) -> Result
         values: vec![bytes],
         ..Default::default()
     };
-    let request = SearchRequest {
+    SearchRequest {
         collection_name: COLLECTION.to_owned(),
         dsl: filter.to_owned(),
         dsl_type: DslType::BoolExprV1.into(),
@@ -247,9 +247,11 @@ pub async fn search(client: &mut Client, vector: &[f32], filter: &str) -> Result
         search_params: vec![pair("anns_field", "vector"), pair("topk", 5), pair("params", "{}")],
         nq: 1,
         ..Default::default()
-    };
-    let done = client.search(request).await.map_err(call_failed("searching"))?.into_inner();
-    check("searching", done.status)?;
+    }
+}
+
+/// The packages of an answer.
+pub fn hits(done: SearchResults) -> Result<Vec<Hit>, String> {
     let results = done.results.ok_or("the search has no results")?;
     let column = |name: &str| results.fields_data.iter().find(|f| f.field_name == name);
     let names = column("name").map(texts_of).unwrap_or_default();

@@ -30,14 +30,15 @@ pub async fn run(once: bool) -> Result<(), String> {
     let mut client = cluster.client().await?;
     load(&mut client, &sample).await?;
     for (question, filter) in ASKED {
-        let vector = sample.question_vector(question);
+        let request = data::search(sample.question_vector(question), filter);
         let started = cluster.clock.elapsed();
-        let hits = data::search(&mut client, vector, filter).await?;
+        let (answer, coverage) = cluster.search(request).await?;
+        let hits = data::hits(answer)?;
         let took = cluster.clock.elapsed().saturating_sub(started);
         if hits.is_empty() {
             return Err(format!("the question {:?} found nothing", sample.questions[question]));
         }
-        show::answer(&sample.questions[question], filter, &hits, took, &cluster.calls());
+        show::answer(&sample.questions[question], filter, &hits, took, &coverage);
     }
     if once {
         return Ok(());

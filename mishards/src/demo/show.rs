@@ -1,7 +1,7 @@
 //! What a person sees of the demo.
 
 use super::data::{COLLECTION, Hit};
-use mishards_proto::node::Served;
+use mishards_router::Coverage;
 use std::io::Write;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub fn progress(what: &str, done: usize, total: usize) {
 }
 
 /// A question with its hits, and who did what.
-pub fn answer(question: &str, filter: &str, hits: &[Hit], took: Duration, calls: &[Served]) {
+pub fn answer(question: &str, filter: &str, hits: &[Hit], took: Duration, coverage: &Coverage) {
     println!("\n\u{201c}{question}\u{201d}");
     if !filter.is_empty() {
         println!("  where {filter}");
@@ -28,12 +28,12 @@ pub fn answer(question: &str, filter: &str, hits: &[Hit], took: Duration, calls:
         println!("  {:.3}  {:<24} {:<12} {tags}", hit.score, hit.name, hit.section);
     }
     println!("  {:.1} ms in all:", took.as_secs_f64() * 1000.0);
-    for call in calls {
-        let growing = if call.growing { " and the growing rows" } else { "" };
-        let ids = call.segments.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    for done in coverage.subqueries.iter().filter(|done| done.what == "search") {
+        let growing = if done.growing { " and the growing rows" } else { "" };
+        let ids = done.segments.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let segments = if ids.is_empty() { "no segments".to_owned() } else { format!("segments {ids}") };
-        let millis = call.micros as f64 / 1000.0;
-        println!("    {:<9} {segments}{growing}: {} rows in {millis:.1} ms", call.node, call.rows_scanned);
+        let millis = done.node_micros as f64 / 1000.0;
+        println!("    {:<9} {segments}{growing}: {} rows in {millis:.1} ms", done.node, done.rows_scanned);
     }
 }
 
