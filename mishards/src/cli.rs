@@ -68,32 +68,10 @@ pub enum Command {
         mishards explain books --vector '[0.1, 0.2, 0.3]' --limit 5 --param ef=100\n  \
         mishards explain books --vector - < vector.json")]
     Explain {
-        /// Collection or alias
-        collection: String,
+        #[command(flatten)]
+        read: Read,
         #[command(flatten)]
         router: OpsAddress,
-        #[arg(long, value_name = "NAME", default_value = "")]
-        database: String,
-        /// Filter; without a vector its matches are counted, or listed when there is a limit
-        #[arg(long, value_name = "EXPRESSION", default_value = "")]
-        filter: String,
-        /// Only this partition; may be given several times
-        #[arg(long, value_name = "NAME")]
-        partition: Vec<String>,
-        /// Query vector as a JSON list of numbers; `-` reads it from standard input
-        #[arg(long, value_name = "JSON")]
-        vector: Option<String>,
-        /// Vector field, where there is more than one
-        #[arg(long, value_name = "NAME", default_value = "")]
-        field: String,
-        #[arg(long, value_name = "ROWS")]
-        limit: Option<usize>,
-        /// Search parameter; may be given several times
-        #[arg(long, value_name = "NAME=VALUE")]
-        param: Vec<String>,
-        /// strong, session, bounded or eventually [default: the collection's own]
-        #[arg(long, value_name = "LEVEL", default_value = "")]
-        consistency: String,
         /// Everything, as JSON
         #[arg(long)]
         json: bool,
@@ -120,4 +98,33 @@ pub struct OpsAddress {
     /// Ops address of a router or a standalone server (server.ops_listen)
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9091")]
     pub ops: String,
+}
+
+/// A read to be explained.
+#[derive(Debug, clap::Args)]
+pub struct Read {
+    /// Collection or alias
+    pub collection: String,
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub database: String,
+    /// Filter; without a vector its matches are counted, or listed when there is a limit
+    #[arg(long, value_name = "EXPRESSION", default_value = "")]
+    pub filter: String,
+    /// Only this partition; may be given several times
+    #[arg(long = "partition", value_name = "NAME")]
+    pub partitions: Vec<String>,
+    /// Query vector as a JSON list of numbers; `-` reads it from standard input
+    #[arg(long, value_name = "JSON")]
+    pub vector: Option<String>,
+    /// Vector field, where there is more than one
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub field: String,
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<usize>,
+    /// Search parameter; may be given several times
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// strong, session, bounded or eventually [default: the collection's own]
+    #[arg(long, value_name = "LEVEL", default_value = "")]
+    pub consistency: String,
 }

@@ -42,30 +42,7 @@ fn run(cli: cli::Cli) -> Result<(), String> {
             Ok(())
         }
         cli::Command::Status { router, json } => runtime.block_on(operator::status(&router.ops, json)),
-        cli::Command::Explain {
-            collection,
-            router,
-            database,
-            filter,
-            partition,
-            vector,
-            field,
-            limit,
-            param,
-            consistency,
-            json,
-        } => {
-            let read = operator::Read {
-                collection,
-                database,
-                filter,
-                partitions: partition,
-                vector,
-                field,
-                limit,
-                params: param,
-                consistency,
-            };
+        cli::Command::Explain { read, router, json } => {
             runtime.block_on(operator::explain(&router.ops, read, json))
         }
         cli::Command::Demo { once } => runtime.block_on(demo::run(once)),

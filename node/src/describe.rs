@@ -29,9 +29,6 @@ impl Node {
         let standby = inner.stands_by.load(Ordering::Relaxed);
         let epoch = writer.as_ref().map_or(0, |w| w.log_id().epoch.0);
         inner.metrics.applied_sequence.set(applied.0 as i64);
-        inner.metrics.epoch.set(epoch as i64);
-        inner.metrics.is_writer.set(i64::from(writer.is_some()));
-        inner.metrics.is_standby.set(i64::from(standby));
         DescribeResponse {
             cluster_id: inner.options.cluster_id.clone(),
             name: inner.options.name.clone(),

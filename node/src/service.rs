@@ -92,6 +92,7 @@ impl Node {
     /// Says of itself that it waits to be the writer.
     pub fn stand_by(&self) {
         self.inner.stands_by.store(true, Ordering::Relaxed);
+        self.inner.metrics.is_standby.set(1);
     }
 
     /// Takes over as the writer and serves writes from then on.
@@ -102,7 +103,10 @@ impl Node {
         self.inner.writer.store(Some(Arc::clone(&writer)));
         self.inner.standby.store(None);
         self.inner.stands_by.store(false, Ordering::Relaxed);
-        self.inner.metrics.is_writer.set(1);
+        let metrics = &self.inner.metrics;
+        metrics.is_standby.set(0);
+        metrics.is_writer.set(1);
+        metrics.epoch.set(writer.log_id().epoch.0 as i64);
         // It serves already; if the marker cannot be read now, it is looked at again.
         if let Err(e) = self.look_at_directory().await {
             tracing::warn!(error = %e, "the marker of the shared directory could not be read");

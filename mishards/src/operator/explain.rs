@@ -1,55 +1,33 @@
 //! `mishards explain`: how a read was answered.
 
 use super::{ask, list, number, print_json, size, table, text};
+use crate::cli::Read;
 use http::Method;
-use serde_json::{Map, Value, json};
+use mishards_router::ExplainRequest;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Read as _;
 
-/// A read, as it stands on the command line.
-pub struct Read {
-    pub collection: String,
-    pub database: String,
-    pub filter: String,
-    pub partitions: Vec<String>,
-    /// JSON, or `-` for standard input.
-    pub vector: Option<String>,
-    pub field: String,
-    pub limit: Option<usize>,
-    /// `name=value` each.
-    pub params: Vec<String>,
-    pub consistency: String,
-}
-
-impl Read {
-    fn request(self) -> Result<Value, String> {
-        let vector = match self.vector.as_deref() {
-            None => Vec::new(),
-            Some("-") => {
-                let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).map_err(|e| format!("--vector -: {e}"))?;
-                numbers(&text)?
-            }
-            Some(text) => numbers(text)?,
-        };
-        let mut params = Map::new();
-        for param in &self.params {
-            let (name, value) =
-                param.split_once('=').ok_or_else(|| format!("--param {param}: write NAME=VALUE"))?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-            params.insert(name.to_owned(), value);
+/// What a router is asked, from what stands on the command line.
+fn request(read: Read) -> Result<ExplainRequest, String> {
+    let vector = match read.vector.as_deref() {
+        None => Vec::new(),
+        Some("-") => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|e| format!("--vector -: {e}"))?;
+            numbers(&text)?
         }
-        Ok(json!({
-            "database": self.database,
-            "collection": self.collection,
-            "filter": self.filter,
-            "partitions": self.partitions,
-            "vector": vector,
-            "field": self.field,
-            "limit": self.limit,
-            "params": params,
-            "consistency": self.consistency,
-        }))
+        Some(text) => numbers(text)?,
+    };
+    let mut params = BTreeMap::new();
+    for param in &read.params {
+        let (name, value) =
+            param.split_once('=').ok_or_else(|| format!("--param {param}: write NAME=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        params.insert(name.to_owned(), value);
     }
+    let Read { collection, database, filter, partitions, field, limit, consistency, .. } = read;
+    Ok(ExplainRequest { database, collection, filter, partitions, vector, field, limit, params, consistency })
 }
 
 fn numbers(text: &str) -> Result<Vec<f32>, String> {
@@ -57,7 +35,7 @@ fn numbers(text: &str) -> Result<Vec<f32>, String> {
 }
 
 pub async fn explain(ops: &str, read: Read, as_json: bool) -> Result<(), String> {
-    let request = serde_json::to_vec(&read.request()?).map_err(|e| e.to_string())?;
+    let request = serde_json::to_vec(&request(read)?).map_err(|e| e.to_string())?;
     let explained = ask(ops, Method::POST, "/explain", request).await?;
     if as_json {
         print_json(&explained);

@@ -4,7 +4,7 @@ mod explain;
 mod status;
 mod table;
 
-pub use explain::{Read, explain};
+pub use explain::explain;
 pub use status::status;
 
 use axum::body::Bytes;
