@@ -272,3 +272,72 @@ impl Deletes {
         self.lock().collections.iter().map(|(id, c)| (*id, c.floor)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use mishards_types::{Key, PartitionId, Timestamp};
+
+    const C: CollectionId = CollectionId(5);
+    const E: Epoch = Epoch(3);
+
+    fn delete(sequence: u64) -> Vec<Arc<Delete>> {
+        vec![Arc::new(Delete {
+            sequence: Sequence(sequence),
+            partition: PartitionId(0),
+            visible_at: Timestamp(sequence),
+            resolved_at: Timestamp(sequence),
+            key: Key::Int(1),
+        })]
+    }
+
+    /// A table that follows epoch 3, complete up to 10.
+    fn following() -> Deletes {
+        let deletes = Deletes::default();
+        deletes.begin(E);
+        assert!(deletes.add_followed(E, C, delete(4)) && deletes.advance_followed(E, Sequence(10)));
+        deletes
+    }
+
+    #[test]
+    fn what_comes_by_another_stream_changes_nothing() {
+        let deletes = following();
+        for other in [Epoch(0), Epoch(2), Epoch(4)] {
+            assert!(!deletes.add_followed(other, C, delete(11)));
+            assert!(!deletes.raise_floor_followed(other, C, Sequence(9)));
+            assert!(!deletes.advance_followed(other, Sequence(20)));
+        }
+        let (found, through) = deletes.since(C, Sequence(0)).unwrap();
+        assert_eq!((found.len(), through), (1, Sequence(10)));
+        deletes.reset(Epoch(4));
+        assert!(!deletes.add_followed(E, C, delete(11)), "its own log says what is deleted");
+    }
+
+    #[test]
+    fn only_what_is_its_own_is_disowned() {
+        let deletes = following();
+        deletes.disown();
+        assert_eq!(deletes.applied(), Sequence(10));
+        deletes.reset(Epoch(4));
+        deletes.add(C, delete(12));
+        deletes.disown();
+        // Emptied: what came next would have a gap before it.
+        assert!(deletes.since(C, Sequence(0)).unwrap().0.is_empty());
+        assert!(!deletes.advance_followed(E, Sequence(13)));
+    }
+
+    #[test]
+    fn floors_let_go_and_a_dropped_collection_is_not_one_without_deletes() {
+        let deletes = following();
+        deletes.add_followed(E, C, delete(8));
+        assert_eq!(deletes.entries(), (2, 0));
+        assert!(deletes.raise_floor_followed(E, C, Sequence(4)));
+        assert_eq!(deletes.entries(), (1, 0));
+        assert!(deletes.since(C, Sequence(3)).is_none() && deletes.since(C, Sequence(4)).is_some());
+        deletes.forget(C);
+        assert_eq!(deletes.entries(), (0, 0));
+        assert!(deletes.since(C, Sequence(10)).is_none());
+    }
+}

@@ -180,3 +180,55 @@ impl fmt::Display for Coverage {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(node: &str, what: &'static str, growing: bool) -> Subquery {
+        Subquery {
+            node: node.to_owned(),
+            what,
+            segments: vec![1],
+            growing,
+            micros: 1,
+            node_micros: 1,
+            rows_scanned: 1,
+            hedge: false,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn growing_rows_that_were_left_out_once_were_left_out() {
+        let call = Call::default();
+        call.note(answered("w", SEARCH, true));
+        assert!(call.coverage().growing);
+        call.left_out();
+        call.note(answered("w", SEARCH, true));
+        assert!(!call.coverage().growing);
+        call.begin();
+        call.note(answered("w", SEARCH, true));
+        assert!(call.coverage().growing, "another try counts for itself");
+    }
+
+    #[test]
+    fn a_line_is_short_however_many_nodes_there_are() {
+        let call = Call::default();
+        for i in 0..500 {
+            call.note(answered(&format!("a-node-with-a-long-name-in-a-large-cluster-{i:03}"), SEARCH, false));
+        }
+        let line = call.coverage().to_string();
+        assert!(line.len() < 4096 && line.ends_with(",+468"), "{line}");
+        assert_eq!(call.coverage().nodes.len(), 500);
+    }
+
+    #[test]
+    fn calls_about_rows_that_were_found_cover_nothing() {
+        let call = Call::default();
+        [GROUPS, FETCH].into_iter().for_each(|what| call.note(answered("a", what, true)));
+        assert_eq!((call.coverage().segments_searched, call.coverage().growing), (0, false));
+        (0..2 * MOST_SUBQUERIES).for_each(|_| call.note(answered("a", FETCH, false)));
+        assert_eq!(call.coverage().subqueries.len(), MOST_SUBQUERIES);
+    }
+}

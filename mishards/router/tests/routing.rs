@@ -184,6 +184,33 @@ async fn a_standby_answers_for_growing_rows_while_nobody_writes() {
     assert!(!coverage.growing && coverage.to_string().contains("growing=no"), "{coverage}");
 }
 
+/// Its disk hangs, say: it answers probes, and nothing that needs its files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_gives_no_read_point_holds_no_eventual_read_up() {
+    let cluster = Make::of(&["a", "b", "w"], 6).start().await;
+    *cluster.node("w").point.lock().unwrap() = Point::Hang;
+    let read = tokio::time::timeout(Duration::from_secs(5), covered(&cluster, EVENTUALLY)).await;
+    assert_eq!(read.unwrap().1.segments_searched, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_s_read_point_is_for_one_read_only() {
+    let cluster = Make::of(&["a", "s1", "w"], 4).start().await;
+    cluster.node("s1").says(|said| said.tails_epoch = EPOCH);
+    *cluster.node("s1").point.lock().unwrap() = Point::At(40);
+    cluster.eventually("it follows", |s| s.nodes.iter().any(|n| n.name == "s1" && n.epoch == EPOCH)).await;
+    *cluster.node("w").point.lock().unwrap() = Point::Fail;
+    assert_eq!(covered(&cluster, SESSION).await.1.timestamp, 40);
+    *cluster.node("w").point.lock().unwrap() = Point::At(60);
+    assert_eq!(
+        covered(&cluster, BOUNDED).await.1.timestamp,
+        60,
+        "a bounded read took what a standby had said"
+    );
+    *cluster.node("w").point.lock().unwrap() = Point::Fail;
+    assert_eq!(covered(&cluster, BOUNDED).await.1.timestamp, 60, "the writable node's word is remembered");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_joins_opens_its_segments_before_it_is_searched() {
     let make =

@@ -231,7 +231,11 @@ fn fits(column: &FieldData, field: &Field, rows: usize) -> bool {
         Some(F::Vectors(vectors)) => {
             let dim = field.dim.unwrap_or(0);
             let Some(V::FloatVector(list)) = &vectors.data else { return false };
-            return vectors.dim == dim as i64 && list.data.len() == rows * dim && valid_fits(column, rows);
+            return column.field_id == field.id.0
+                && field.data_type.is_vector()
+                && vectors.dim == dim as i64
+                && list.data.len() == rows * dim
+                && valid_fits(column, rows);
         }
         Some(F::Scalars(scalars)) => &scalars.data,
         _ => return false,
@@ -326,5 +330,47 @@ pub fn group_column(field: Option<&Field>, name: &str, groups: &[Option<String>]
         valid_data: valid,
         field: Some(field_data::Field::Scalars(ScalarField { data: Some(data), ..Default::default() })),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use mishards_proto::schema::{FloatArray, LongArray, ScalarField, VectorField, vector_field};
+    use mishards_types::FieldId;
+
+    fn long(id: i64, rows: usize) -> FieldData {
+        let data = scalar_field::Data::LongData(LongArray { data: vec![0; rows] });
+        FieldData {
+            field_id: id,
+            field: Some(field_data::Field::Scalars(ScalarField { data: Some(data), ..Default::default() })),
+            ..Default::default()
+        }
+    }
+
+    fn vectors(dim: i64, numbers: usize) -> FieldData {
+        let data = vector_field::Data::FloatVector(FloatArray { data: vec![0.0; numbers] });
+        let vectors = VectorField { dim, data: Some(data), ..Default::default() };
+        FieldData { field_id: 7, field: Some(field_data::Field::Vectors(vectors)), ..Default::default() }
+    }
+
+    #[test]
+    fn a_column_that_would_break_or_shift_an_answer_does_not_fit() {
+        let number = Field::new(FieldId(5), "n", DataType::Int64);
+        assert!(fits(&long(5, 3), &number, 3));
+        assert!(!fits(&long(6, 3), &number, 3), "another field");
+        assert!(!fits(&long(5, 2), &number, 3), "a row too few");
+        assert!(!fits(&long(5, 3), &Field { data_type: DataType::Double, ..number.clone() }, 3));
+        assert!(!fits(&FieldData { valid_data: vec![true], ..long(5, 3) }, &number, 3));
+        assert!(!fits(&FieldData { field: None, ..long(5, 3) }, &number, 3));
+        let vector = Field { dim: Some(4), ..Field::new(FieldId(7), "v", DataType::FloatVector) };
+        assert!(fits(&vectors(4, 12), &vector, 3));
+        for (dim, numbers) in [(2, 12), (-4, 12), (4, 11), (3, 9), (0, 0)] {
+            assert!(!fits(&vectors(dim, numbers), &vector, 3), "{dim} {numbers}");
+        }
+        assert!(!fits(&vectors(4, 12), &number, 3), "vectors for a number");
+        assert!(!fits(&FieldData { field_id: 8, ..vectors(4, 12) }, &vector, 3), "another vector field");
     }
 }

@@ -71,6 +71,15 @@ pub struct Stub {
     pub under_way: AtomicUsize,
     /// Rows that are in no file, by key.
     pub growing: Mutex<Vec<i64>>,
+    pub point: Mutex<Point>,
+}
+
+/// What a node does when it is asked for a read point.
+#[derive(Clone, Copy)]
+pub enum Point {
+    At(u64),
+    Fail,
+    Hang,
 }
 
 impl Stub {
@@ -95,6 +104,7 @@ impl Stub {
             opens_in: Mutex::default(),
             under_way: AtomicUsize::new(0),
             growing: Mutex::default(),
+            point: Mutex::new(Point::At(50)),
         })
     }
 
@@ -221,9 +231,15 @@ impl NodeClient for Stub {
     }
 
     async fn read_point(&self, _: ReadPointRequest) -> Answer<ReadPointResponse> {
+        let point = *self.point.lock().unwrap();
+        let timestamp = match point {
+            Point::At(timestamp) => timestamp,
+            Point::Fail => return fails(mishards_router::Kind::Transport, "no read point"),
+            Point::Hang => std::future::pending().await,
+        };
         let said = self.said.lock().unwrap();
         let epoch = if said.writable { said.epoch } else { said.tails_epoch };
-        Ok(ReadPointResponse { timestamp: 50, epoch, collection_id: COLLECTION.0, ..Default::default() })
+        Ok(ReadPointResponse { timestamp, epoch, collection_id: COLLECTION.0, ..Default::default() })
     }
 
     async fn write(&self, _: WriteRequest) -> Answer<WriteResponse> {
@@ -491,6 +507,7 @@ pub async fn wait_for(what: &str, holds: impl Fn() -> bool) {
 pub const LIMIT: usize = 20;
 pub const STRONG: i32 = 0;
 pub const SESSION: i32 = 1;
+pub const BOUNDED: i32 = 2;
 pub const EVENTUALLY: i32 = 3;
 
 pub fn request(level: i32) -> ClientSearch {
