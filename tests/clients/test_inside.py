@@ -104,14 +104,16 @@ def traced(tmp_path_factory, collector):
     cluster.end()
 
 
-def search(cluster: Cluster, *metadata: tuple[str, str], filter: str = "") -> tuple[milvus_pb2.SearchResults, dict[str, str]]:
+def search(
+    cluster: Cluster, *metadata: tuple[str, str], filter: str = "", nq: int = 1
+) -> tuple[milvus_pb2.SearchResults, dict[str, str]]:
     """A strong search over plain gRPC, with the trailers of its answer."""
     placeholder = common_pb2.PlaceholderGroup(
         placeholders=[
             common_pb2.PlaceholderValue(
                 tag="$0",
                 type=common_pb2.PlaceholderType.FloatVector,
-                values=[np.zeros(DIM, dtype=np.float32).tobytes()],
+                values=[np.zeros(DIM, dtype=np.float32).tobytes()] * nq,
             )
         ]
     )
@@ -121,7 +123,7 @@ def search(cluster: Cluster, *metadata: tuple[str, str], filter: str = "") -> tu
         dsl=filter,
         placeholder_group=placeholder.SerializeToString(),
         search_params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs.items()],
-        nq=1,
+        nq=nq,
         consistency_level=common_pb2.ConsistencyLevel.Strong,
     )
     with grpc.insecure_channel(cluster.uri.removeprefix("http://")) as channel:
@@ -179,7 +181,8 @@ def test_an_answer_says_in_its_trailers_what_it_covers(traced):
 
 
 def test_slow_reads_are_logged_with_what_they_did(traced):
-    search(traced, filter="n >= 0 and n < 12345")
+    nq = 4000  # So many cannot be answered within a millisecond.
+    search(traced, filter="n >= 0 and n < 12345", nq=nq)
     log = traced.processes["router"].log
     deadline = time.monotonic() + 10
     while True:
@@ -190,7 +193,7 @@ def test_slow_reads_are_logged_with_what_they_did(traced):
         assert time.monotonic() < deadline, "no slow read was logged"
         time.sleep(0.05)
     line = lines[-1]
-    assert (line["collection"], line["nq"], line["topk"], line["operation"]) == ("table", 1, 10, "search")
+    assert (line["collection"], line["nq"], line["topk"], line["operation"]) == ("table", nq, 10, "search")
     assert line["took_ms"] >= 1 and "segments=6/6" in line["coverage"]
     assert "search on ro1" in line["subqueries"] or "search on ro2" in line["subqueries"]
 
