@@ -23,7 +23,7 @@ pub fn first<'a>(
 
 /// All nodes that answer, in the order in which they are asked for a segment: its owners by what they have in hand, the
 /// others on its way around the ring, nodes that just come or go, who stands by, and the writable node last. Nodes that
-/// failed lately come after all that did not.
+/// failed lately, or are silent, come after all others.
 pub fn in_order<'a>(
     nodes: &'a Nodes,
     placement: &Placement,

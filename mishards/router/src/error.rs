@@ -85,6 +85,13 @@ fn transport_kind(status: &tonic::Status) -> Kind {
     Kind::Broken
 }
 
+/// What the router itself refuses, no node answers better.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::new(Kind::Refused, error)
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         failure.error

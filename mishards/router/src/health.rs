@@ -1,8 +1,9 @@
-//! How a node has fared lately: what it has in hand, and whether it is worth asking (a circuit breaker).
+//! How a node has fared lately: what it has in hand, and whether it is worth asking (silence, and a circuit breaker).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Failures in a row after which a node is avoided.
 const FAILURES: u32 = 3;
@@ -15,6 +16,8 @@ const LONGEST: Duration = Duration::from_secs(16);
 pub struct Health {
     outstanding: AtomicUsize,
     breaker: Mutex<Breaker>,
+    /// A probe has been without an answer for a while, and nothing else was answered since.
+    silent: watch::Sender<bool>,
 }
 
 /// Closed, or open until some time; then one call is a trial.
@@ -41,10 +44,33 @@ impl Health {
 
     /// Whether others are to be asked before it. `now` is of the monotonic clock.
     pub fn is_avoided(&self, now: Duration) -> bool {
-        self.lock().open_until.is_some_and(|until| now < until)
+        *self.silent.borrow() || self.lock().open_until.is_some_and(|until| now < until)
     }
 
+    /// Notes that a probe is without an answer for longer than it should.
+    pub fn note_silence(&self) {
+        self.set_silent(true);
+    }
+
+    /// Notes that a probe was answered.
+    pub fn note_heard(&self) {
+        self.set_silent(false);
+    }
+
+    /// Waits until nothing is heard of it.
+    pub async fn silence(&self) {
+        let mut silent = self.silent.subscribe();
+        // The other end is our own.
+        let _ = silent.wait_for(|silent| *silent).await;
+    }
+
+    fn set_silent(&self, now: bool) {
+        self.silent.send_if_modified(|silent| std::mem::replace(silent, now) != now);
+    }
+
+    /// Notes a call that was answered.
     pub fn note_success(&self) {
+        self.note_heard();
         *self.lock() = Breaker::default();
     }
 
@@ -108,6 +134,19 @@ mod tests {
             now += expected;
             health.note_failure(now);
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_silent_is_avoided_until_it_is_heard() {
+        let health = Health::default();
+        health.note_silence();
+        health.silence().await;
+        assert!(health.is_avoided(SECOND) && health.is_avoided(SECOND * 1000));
+        health.note_heard();
+        assert!(!health.is_avoided(SECOND));
+        health.note_silence();
+        health.note_success();
+        assert!(!health.is_avoided(SECOND), "an answer is as good as one to a probe");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Hedging: a sub-query that takes longer than most is sent to a second node as well, and the first answer counts. Within
-//! a budget, so that a slow cluster is not given more to do.
+//! a budget, so that a slow cluster is not given more to do. (What a silent node has in hand is no matter of the budget.)
 
 use crate::error::Failure;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,41 +57,27 @@ impl Hedging {
     }
 }
 
-/// Who answered.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Winner {
-    First,
-    Second,
-}
-
-/// The answer of `first`, or of `second` when that is begun (see `begin`) and is sooner or the only one. When both fail,
-/// the failure is that of the first.
+/// The answer of `first`, or of `second` when that is begun, which is when `begin` is over, and is sooner or the only one.
+/// Else why neither has answered; the second only if it was begun.
 pub async fn race<T>(
     first: impl Future<Output = Result<T, Failure>>,
-    patience: Duration,
-    begin: impl FnOnce() -> bool,
+    begin: impl Future<Output = ()>,
     second: impl Future<Output = Result<T, Failure>>,
-) -> (Winner, Result<T, Failure>) {
+) -> Result<T, (Failure, Option<Failure>)> {
     tokio::pin!(first);
     tokio::pin!(second);
     tokio::select! {
-        answer = &mut first => return (Winner::First, answer),
-        () = tokio::time::sleep(patience) => {}
-    }
-    if !begin() {
-        return (Winner::First, first.await);
+        answer = &mut first => return answer.map_err(|failure| (failure, None)),
+        () = begin => {}
     }
     tokio::select! {
         answer = &mut first => match answer {
-            Ok(answer) => (Winner::First, Ok(answer)),
-            Err(failure) => match second.await {
-                Ok(answer) => (Winner::Second, Ok(answer)),
-                Err(_) => (Winner::First, Err(failure)),
-            },
+            Ok(answer) => Ok(answer),
+            Err(failure) => second.await.map_err(|other| (failure, Some(other))),
         },
         answer = &mut second => match answer {
-            Ok(answer) => (Winner::Second, Ok(answer)),
-            Err(_) => (Winner::First, first.await),
+            Ok(answer) => Ok(answer),
+            Err(other) => first.await.map_err(|failure| (failure, Some(other))),
         },
     }
 }
@@ -101,12 +87,14 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use mishards_types::Error;
+    use std::future::pending;
+    use tokio::time::sleep;
 
     const SHORT: Duration = Duration::from_millis(5);
     const LONG: Duration = Duration::from_secs(20);
 
     async fn after(wait: Duration, answer: Result<u8, &str>) -> Result<u8, Failure> {
-        tokio::time::sleep(wait).await;
+        sleep(wait).await;
         answer.map_err(|e| Failure::new(Kind::Transport, Error::unavailable(e)))
     }
 
@@ -140,27 +128,37 @@ mod tests {
 
     #[tokio::test]
     async fn the_sooner_answer_counts() {
-        let quick =
-            race(after(Duration::ZERO, Ok(1)), SHORT, || panic!("it was quick"), after(LONG, Ok(2))).await;
-        assert_eq!((quick.0, quick.1.unwrap()), (Winner::First, 1));
-        let hung = race(after(LONG, Ok(1)), SHORT, || true, after(Duration::ZERO, Ok(2))).await;
-        assert_eq!((hung.0, hung.1.unwrap()), (Winner::Second, 2));
-        let late = race(after(SHORT * 4, Ok(1)), SHORT, || true, after(LONG, Ok(2))).await;
-        assert_eq!((late.0, late.1.unwrap()), (Winner::First, 1));
+        let quick = race(after(Duration::ZERO, Ok(1)), sleep(SHORT), after(LONG, Ok(2))).await;
+        assert_eq!(quick.unwrap(), 1);
+        let hung = race(after(LONG, Ok(1)), sleep(SHORT), after(Duration::ZERO, Ok(2))).await;
+        assert_eq!(hung.unwrap(), 2);
+        let late = race(after(SHORT * 4, Ok(1)), sleep(SHORT), after(LONG, Ok(2))).await;
+        assert_eq!(late.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn one_that_fails_leaves_it_to_the_other() {
-        let first_fails = race(after(SHORT * 4, Err("one")), SHORT, || true, after(SHORT * 8, Ok(2))).await;
-        assert_eq!((first_fails.0, first_fails.1.unwrap()), (Winner::Second, 2));
+        // The first fails once the second has begun, which answers only then.
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (failed, has_failed) = tokio::sync::oneshot::channel();
+        let first = async {
+            let _ = has_begun.await;
+            let _ = failed.send(());
+            after(Duration::ZERO, Err("one")).await
+        };
+        let second = async {
+            let _ = begun.send(());
+            let _ = has_failed.await;
+            after(SHORT, Ok(2)).await
+        };
+        assert_eq!(race(first, async {}, second).await.unwrap(), 2);
         let second_fails =
-            race(after(SHORT * 8, Ok(1)), SHORT, || true, after(Duration::ZERO, Err("two"))).await;
-        assert_eq!((second_fails.0, second_fails.1.unwrap()), (Winner::First, 1));
-        let both =
-            race(after(SHORT * 8, Err("one")), SHORT, || true, after(Duration::ZERO, Err("two"))).await;
-        assert!(both.0 == Winner::First && both.1.unwrap_err().error.message.contains("one"));
-        let none_left =
-            race(after(SHORT * 4, Err("one")), SHORT, || false, after(Duration::ZERO, Ok(2))).await;
-        assert!(none_left.1.is_err());
+            race(after(SHORT * 8, Ok(1)), sleep(SHORT), after(Duration::ZERO, Err("two"))).await;
+        assert_eq!(second_fails.unwrap(), 1);
+        let both = race(after(SHORT, Err("one")), async {}, after(Duration::ZERO, Err("two"))).await;
+        let (first, second) = both.unwrap_err();
+        assert!(first.error.message.contains("one") && second.unwrap().error.message.contains("two"));
+        let none_left = race(after(SHORT * 4, Err("one")), pending(), after(Duration::ZERO, Ok(2))).await;
+        assert!(none_left.unwrap_err().1.is_none(), "the second was not begun");
     }
 }

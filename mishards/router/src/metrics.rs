@@ -56,7 +56,7 @@ impl Metrics {
             nodes: IntGaugeVec::new(nodes, &["role"])?,
             nodes_avoided: IntGauge::new(
                 "mishards_router_nodes_avoided",
-                "Nodes that answer, and are asked last because calls on them failed",
+                "Nodes that are asked last because calls on them failed, or nothing is heard of them",
             )?,
             catalog_commit: IntGauge::new("mishards_router_catalog_commit", "Commit number of V")?,
         };

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const COUNT_EVERY: Duration = Duration::from_secs(2);
 /// Changes that come close together are one.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Nodes that come so soon after the first one are as warm as it is: the router has just started, or had lost them all.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// See the file's head.
 pub struct Placer {
@@ -25,6 +27,14 @@ pub struct Placer {
     topology: Arc<Topology>,
     catalog: Arc<CatalogView>,
     placement: ArcSwap<Placement>,
+}
+
+/// Nodes that take traffic.
+#[derive(Default)]
+struct Taking {
+    nodes: BTreeSet<String>,
+    /// When the first of them came, on the monotonic clock.
+    since: Duration,
 }
 
 /// Nodes that are to take traffic once their segments are open.
@@ -69,7 +79,7 @@ impl Placer {
     pub async fn run(self: Arc<Placer>, metrics: Metrics) {
         let (mut nodes, mut catalog) = (self.topology.changes(), self.catalog.changes());
         let warm = Arc::new(Notify::new());
-        let mut taking: BTreeSet<String> = BTreeSet::new();
+        let mut taking = Taking::default();
         let mut warming: Option<Warming> = None;
         loop {
             self.step(&mut taking, &mut warming, &warm);
@@ -87,22 +97,27 @@ impl Placer {
     }
 
     /// Brings the placement up to date, and begins to warm nodes that come or take over.
-    fn step(&self, taking: &mut BTreeSet<String>, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
+    fn step(&self, taking: &mut Taking, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
         let nodes = self.topology.nodes();
         let mut target = nodes.readers();
-        taking.retain(|name| nodes.by_name.contains_key(name));
+        let now = self.topology.now();
+        taking.nodes.retain(|name| nodes.by_name.contains_key(name));
+        if taking.nodes.is_empty() {
+            taking.since = now;
+        }
         // All leave, and nobody takes over: they are asked as long as they answer.
         if target.is_empty() {
-            target.clone_from(taking);
+            target.clone_from(&taking.nodes);
         }
         let is_warm = warming.as_ref().is_some_and(|w| w.target == target && w.work.is_finished());
         let snapshot = self.catalog.get().ok();
         // With nobody to ask meanwhile there is nothing to wait for, nor without anything to open.
-        if taking.is_empty() || is_warm || snapshot.as_ref().is_none_or(|s| s.segments().next().is_none()) {
-            *taking = target.clone();
+        let together = now.saturating_sub(taking.since) < TOGETHER;
+        if together || is_warm || snapshot.as_ref().is_none_or(|s| s.segments().next().is_none()) {
+            taking.nodes.clone_from(&target);
         }
-        let now = self.place(taking, snapshot.as_deref());
-        if *taking == target {
+        let now = self.place(&taking.nodes, snapshot.as_deref());
+        if taking.nodes == target {
             *warming = None;
         } else if warming.as_ref().is_none_or(|w| w.target != target)
             && let Some(snapshot) = snapshot

@@ -19,6 +19,7 @@ pub struct ReadPoint {
 }
 
 /// What a read is about.
+#[derive(Clone)]
 pub struct ReadPlan {
     pub collection: Arc<Collection>,
     pub segments: Vec<Arc<Segment>>,
@@ -28,11 +29,26 @@ pub struct ReadPlan {
     pub scope: Scope,
 }
 
+impl ReadPlan {
+    /// The same with another filter.
+    pub fn with(&self, filter: &Filter) -> Result<ReadPlan> {
+        let mut plan = self.clone();
+        (plan.scope.filter, plan.scope.templates) = (filter.text.clone(), filter.encoded_values()?);
+        Ok(plan)
+    }
+}
+
 /// A filter as it came, with its values.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub text: String,
     pub values: Templates,
+}
+
+impl Filter {
+    fn encoded_values(&self) -> Result<Vec<u8>> {
+        if self.values.is_empty() { Ok(Vec::new()) } else { serde_json::to_vec(&self.values).map_err(json) }
+    }
 }
 
 /// The loaded partitions that a read covers; an empty list of names means all that are loaded.
@@ -82,11 +98,7 @@ pub fn plan_read(
         delete_sequence: at.delete_sequence,
         partitions: if all { Vec::new() } else { partitions.iter().map(|p| p.0).collect() },
         filter: filter.text.clone(),
-        templates: if filter.values.is_empty() {
-            Vec::new()
-        } else {
-            serde_json::to_vec(&filter.values).map_err(json)?
-        },
+        templates: filter.encoded_values()?,
         ..scope_of(snapshot, collection)?
     };
     Ok(ReadPlan {

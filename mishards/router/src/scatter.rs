@@ -4,7 +4,7 @@
 use crate::call::{Call, Subquery};
 use crate::candidates;
 use crate::error::{Failure, Kind};
-use crate::hedge::{Winner, race};
+use crate::hedge::race;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClient;
 use crate::placement::Placement;
@@ -18,6 +18,7 @@ use mishards_proto::node::{Scope, Served};
 use mishards_trace::Span;
 use mishards_types::{Error, SegmentId};
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,9 +80,20 @@ pub enum Outcome<T> {
 
 /// A sub-query that others may answer.
 pub struct Failed {
-    node: Node,
+    /// Who was asked, and why each did not answer: one, or two of whom the second was asked because the first was slow.
+    tries: Vec<(Node, Failure)>,
     tasks: Vec<Task>,
-    failure: Failure,
+}
+
+fn outcome<T>(answer: Result<T, Vec<(Node, Failure)>>, tasks: Vec<Task>) -> Outcome<T> {
+    let tries = match answer {
+        Ok(value) => return Outcome::Answered(value),
+        Err(tries) => tries,
+    };
+    match tries.iter().find(|(_, failure)| !failure.is_retryable()) {
+        Some((_, failure)) => Outcome::Over(failure.clone()),
+        None => Outcome::Failed(Box::new(Failed { tries, tasks })),
+    }
 }
 
 /// Scatters a plan over the nodes that answer now, for one call.
@@ -126,13 +138,21 @@ impl Scatter<'_> {
                 Some(Outcome::LeftOut) => self.call.left_out(),
                 Some(Outcome::Over(failure)) => return Err(failure),
                 Some(Outcome::Failed(failed)) => {
-                    let Failed { node, tasks, failure } = *failed;
+                    let Failed { tries, tasks } = *failed;
                     self.metrics.subquery_retries_total.inc();
-                    tracing::debug!(node = %node.name, kind = ?failure.kind, error = %failure.error, "a sub-query failed, trying the next candidate");
+                    for (node, failure) in &tries {
+                        tracing::debug!(node = %node.name, kind = ?failure.kind, error = %failure.error, "a sub-query failed, trying the next candidate");
+                    }
                     for task in tasks {
+                        let task = tries
+                            .iter()
+                            .try_fold(task, |task, (node, failure)| noted(task, node, failure))?;
                         match task.segment {
-                            None => running.push(self.growing_rows(plan, ask, Some(failure.clone())).boxed()),
-                            Some(_) => waiting.push(noted(task, &node, &failure)?),
+                            None => {
+                                let of_writer = tries.first().map(|(_, failure)| failure.clone());
+                                running.push(self.growing_rows(plan, ask, of_writer).boxed());
+                            }
+                            Some(_) => waiting.push(task),
                         }
                     }
                 }
@@ -190,13 +210,14 @@ impl Scatter<'_> {
 
     /// A second node for a sub-query, should the first be slow.
     fn spare(&self, nodes: &Nodes, node: &Node, tasks: &[Task]) -> Option<Node> {
+        let well = |n: &&Node| !n.health.is_avoided(self.topology.now());
         let growing = tasks.iter().any(|task| task.segment.is_none());
         if growing {
-            return nodes.by_name.values().find(|n| n.tails(node.epoch)).cloned();
+            return nodes.by_name.values().filter(well).find(|n| n.tails(node.epoch)).cloned();
         }
         let segment = tasks.iter().find_map(|task| task.segment.as_ref())?;
         let tried = |name: &String| tasks.iter().any(|task| task.tried.contains(name));
-        let other = |n: &Node| n.name != node.name && !n.writable && !tried(&n.name);
+        let other = |n: &Node| n.name != node.name && !n.writable && !tried(&n.name) && well(&n);
         candidates::first(nodes, &self.placement, segment.id, self.topology.now(), other).cloned()
     }
 
@@ -211,27 +232,40 @@ impl Scatter<'_> {
     ) -> Outcome<T> {
         let hedging = &self.topology.hedging;
         hedging.earn();
-        let (winner, answer) = match &spare {
-            None => (Winner::First, self.one_try(&node, plan, &tasks, ask, false).await),
-            Some(spare) => {
-                let begin = || {
-                    let may = hedging.spend();
-                    self.metrics.hedged_subqueries_total.inc_by(u64::from(may));
-                    may
-                };
-                let first = self.one_try(&node, plan, &tasks, ask, false);
-                let second = self.one_try(spare, plan, &tasks, ask, true);
-                race(first, hedging.patience(), begin, second).await
+        let Some(spare) = spare else {
+            let answer = self.one_try(&node, plan, &tasks, ask, false).await;
+            return outcome(answer.map_err(|failure| vec![(node, failure)]), tasks);
+        };
+        let slow = async {
+            tokio::time::sleep(hedging.patience()).await;
+            match hedging.spend() {
+                true => self.metrics.hedged_subqueries_total.inc(),
+                false => pending().await,
             }
         };
-        match (answer, winner, spare) {
-            (Ok(value), ..) => Outcome::Answered(value),
-            (Err(failure), ..) if !failure.is_retryable() => Outcome::Over(failure),
-            (Err(failure), Winner::Second, Some(node)) => {
-                Outcome::Failed(Box::new(Failed { node, tasks, failure }))
+        // Not out of the budget: it would be tried again anyway, once the node is given up.
+        let silent = async {
+            node.health.silence().await;
+            match spare.health.is_avoided(self.topology.now()) {
+                true => pending().await,
+                false => self.metrics.subquery_retries_total.inc(),
             }
-            (Err(failure), ..) => Outcome::Failed(Box::new(Failed { node, tasks, failure })),
-        }
+        };
+        let begin = async {
+            tokio::select! {
+                biased;
+                () = silent => {}
+                () = slow => {}
+            }
+        };
+        let first = self.one_try(&node, plan, &tasks, ask, false);
+        let second = self.one_try(&spare, plan, &tasks, ask, true);
+        let answer = race(first, begin, second).await;
+        let tries = |(first, second): (Failure, Option<Failure>)| {
+            let second = second.map(|failure| (spare, failure));
+            std::iter::once((node.clone(), first)).chain(second).collect()
+        };
+        outcome(answer.map_err(tries), tasks)
     }
 
     /// One call on one node, given up when it takes too long or the node turns out to be gone.

@@ -68,6 +68,21 @@ async fn when_nobody_answers_well_there_is_an_error_and_no_part_of_an_answer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_come_back_together_share_the_work_at_once() {
+    let present = ["a", "b", "w"].map(str::to_owned).to_vec();
+    let cluster = Make { present, ..Make::of(&["a", "b", "w"], 20) }.start().await;
+    ["a", "b"].iter().for_each(|name| cluster.gets_done_opening(name, false));
+    ["a", "b"].iter().for_each(|name| cluster.die(name));
+    wait_for("both are gone", || ["a", "b"].iter().all(|name| cluster.state(name) == "gone")).await;
+    cluster.join("a");
+    wait_for("a is back", || cluster.state("a") == "serving").await;
+    cluster.join("b");
+    // Neither ever gets done with opening.
+    wait_for("b is back", || cluster.state("b") == "serving").await;
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+}
+
 /// A search whose client waits two seconds.
 async fn call_with_deadline(cluster: &Cluster, call: &Call) -> Result<Vec<i64>, String> {
     match tokio::time::timeout(Duration::from_secs(2), cluster.search_as(call, EVENTUALLY)).await {
@@ -99,6 +114,20 @@ async fn a_search_that_breaks_two_nodes_is_not_given_to_a_third() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nor_is_one_whose_second_node_was_asked_because_the_first_was_slow() {
+    let cluster = Make::of(&["a", "b", "c", "d", "w"], 1).start().await;
+    // Each takes longer than is waited for before a second one is asked, as the first search of a router may.
+    (0..1000).for_each(|_| cluster.topology.hedging.earn());
+    for node in ["a", "b", "c", "d"] {
+        cluster.node(node).does(Does::BreakLate(400 * MS));
+    }
+    let error = cluster.search().await.unwrap_err();
+    assert!(error.message.contains("broke off"), "{error}");
+    let broken = ["a", "b", "c", "d"].iter().filter(|name| cluster.node(name).searches() > 0).count();
+    assert_eq!(broken, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_hangs_is_left_in_time_for_another_try() {
     let make = Make { patience: Duration::from_secs(60), ..Make::of(&["a", "b", "w"], 8) };
     let cluster = make.start().await;
@@ -107,10 +136,59 @@ async fn a_node_that_hangs_is_left_in_time_for_another_try() {
     cluster.node("b").does(Does::Hang);
     let began = tokio::time::Instant::now();
     let mut call = Call::of("default");
-    call.deadline = Some(cluster.topology.now() + Duration::from_secs(2));
+    call.deadline = Some(cluster.topology.now() + Duration::from_secs(4));
     let keys = cluster.search_as(&call, STRONG).await.unwrap();
     assert_eq!(keys, cluster.expected());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_silent_node_has_in_hand_is_asked_of_others_before_it_is_given_up() {
+    let make = Make { patience: Duration::from_secs(60), ..Make::of(&["a", "b", "c", "w"], 30) };
+    let cluster = make.start().await;
+    // No hedge helps.
+    while cluster.topology.hedging.spend() {}
+    cluster.node("a").does(Does::Stop);
+    assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    assert_eq!(cluster.state("a"), "avoided");
+    let before = cluster.node("a").searches();
+    for _ in 0..5 {
+        assert_eq!(cluster.search().await.unwrap(), cluster.expected());
+    }
+    assert_eq!(cluster.node("a").searches(), before, "nobody waits for it again");
+    wait_for("a is given up", || cluster.state("a") == "gone").await;
+    cluster.node("a").does(Does::Answer);
+    wait_for("a is back", || cluster.state("a") == "serving").await;
+    cluster.search().await.unwrap();
+    assert!(cluster.node("a").searches() > before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_silent_for_a_moment_is_not_given_up() {
+    let cluster = Make::of(&["a", "b", "w"], 10).start().await;
+    let mut avoided = false;
+    cluster.node("a").unanswered.store(1, std::sync::atomic::Ordering::SeqCst);
+    let again = || {
+        let state = cluster.state("a");
+        assert_ne!(state, "gone");
+        avoided |= state == "avoided";
+        avoided && state == "serving"
+    };
+    wait_for("a is avoided, and serves again", again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_holds_up_no_look_at_the_others() {
+    let cluster = Make::of(&["a", "b", "w"], 10).start().await;
+    cluster.node("a").does(Does::Stop);
+    let began = tokio::time::Instant::now();
+    for epoch in EPOCH + 1..EPOCH + 6 {
+        cluster.node("w").says(|said| said.epoch = epoch);
+        let is_seen = |s: &mishards_router::ClusterStatus| s.nodes.iter().any(|n| n.epoch == epoch);
+        cluster.eventually("the new epoch is seen", is_seen).await;
+    }
+    // Each within a probe period. If the others waited for the silent one, each would take a second and a half.
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,16 +198,25 @@ async fn a_node_that_fails_again_and_again_is_asked_last_and_tried_again_later()
     for _ in 0..3 {
         cluster.search().await.unwrap();
     }
-    cluster
-        .eventually("a is avoided", |s| s.nodes.iter().any(|n| n.name == "a" && n.state == "avoided"))
-        .await;
+    let fails_until_it_is_avoided = async {
+        loop {
+            cluster.search().await.unwrap();
+            cluster.clock.stop();
+            if cluster.state("a") == "avoided" {
+                return;
+            }
+            cluster.clock.go_on();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), fails_until_it_is_avoided).await.unwrap();
     let before = cluster.node("a").searches();
     for _ in 0..5 {
         assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     }
     assert_eq!(cluster.node("a").searches(), before);
+    cluster.clock.go_on();
     cluster.node("a").does(Does::Answer);
-    cluster.eventually("the pause is over", |s| s.nodes.iter().all(|n| n.state == "serving")).await;
+    wait_for("the pause is over", || cluster.state("a") == "serving").await;
     cluster.search().await.unwrap();
     assert!(cluster.node("a").searches() > before);
 }
@@ -138,18 +225,26 @@ async fn a_node_that_fails_again_and_again_is_asked_last_and_tried_again_later()
 async fn of_two_replicas_the_less_busy_one_is_asked() {
     let make = Make { replicas: 2, ..Make::of(&["a", "b", "w"], 10) };
     let cluster = make.start().await;
-    cluster.node("a").does(Does::Late(500 * MS));
+    cluster.node("a").does(Does::Hang);
+    // No hedge helps.
+    while cluster.topology.hedging.spend() {}
     let slow = cluster.search();
     let others = async {
-        tokio::time::sleep(50 * MS).await;
+        let in_hand = |s: &mishards_router::ClusterStatus, name| {
+            s.nodes.iter().find(|n| n.name == name).map(|n| n.outstanding)
+        };
+        let only_a = |s: &_| in_hand(s, "a") == Some(1) && in_hand(s, "b") == Some(0);
+        cluster.eventually("only a has something in hand", only_a).await;
         cluster.asked();
         for _ in 0..3 {
             cluster.search().await.unwrap();
         }
         cluster.asked()
     };
-    let (_, asked) = tokio::join!(slow, others);
-    assert!(asked["a"].is_empty() && asked["b"].len() == 10, "{asked:?}");
+    tokio::select! {
+        asked = others => assert!(asked["a"].is_empty() && asked["b"].len() == 10, "{asked:?}"),
+        done = slow => panic!("it did not hang: {done:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +274,9 @@ async fn a_standby_answers_for_growing_rows_while_nobody_writes() {
     }
     // One that follows another term has not these rows.
     cluster.node("s1").says(|said| said.tails_epoch = EPOCH - 1);
-    tokio::time::sleep(700 * MS).await;
+    let follows =
+        |s: &mishards_router::ClusterStatus| s.nodes.iter().any(|n| n.name == "s1" && n.epoch == EPOCH - 1);
+    cluster.eventually("another term is seen", follows).await;
     let (_, coverage) = covered(&cluster, EVENTUALLY).await;
     assert!(!coverage.growing && coverage.to_string().contains("growing=no"), "{coverage}");
 }
@@ -216,12 +313,15 @@ async fn a_node_that_joins_opens_its_segments_before_it_is_searched() {
     let make =
         Make { present: ["a", "b", "w"].map(str::to_owned).to_vec(), ..Make::of(&["a", "b", "c", "w"], 40) };
     let cluster = make.start().await;
-    *cluster.node("c").opens_in.lock().unwrap() = 400 * MS;
+    cluster.gets_done_opening("c", false);
+    // Nodes that come together with the first one are as warm as it is.
+    tokio::time::sleep(1200 * MS).await;
     cluster.join("c");
-    cluster.eventually("c opens", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "opening")).await;
+    wait_for("c opens", || cluster.state("c") == "opening").await;
     assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     assert_eq!(cluster.node("c").searches(), 0, "it was searched before it had opened anything");
-    cluster.eventually("c serves", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "serving")).await;
+    cluster.gets_done_opening("c", true);
+    wait_for("c serves", || cluster.state("c") == "serving").await;
     cluster.asked();
     assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     let asked = cluster.asked()["c"].clone();
@@ -234,13 +334,13 @@ async fn a_node_that_leaves_is_asked_until_others_have_opened_its_segments() {
     let cluster = Make::of(&["a", "b", "c", "w"], 40).start().await;
     cluster.search().await.unwrap();
     let own = cluster.asked()["c"].clone();
-    for name in ["a", "b"] {
-        *cluster.node(name).opens_in.lock().unwrap() = 400 * MS;
-    }
+    ["a", "b"].iter().for_each(|name| cluster.gets_done_opening(name, false));
+    tokio::time::sleep(1200 * MS).await;
     cluster.node("c").says(|said| said.leaving = true);
-    cluster.eventually("c leaves", |s| s.nodes.iter().any(|n| n.name == "c" && n.state == "leaving")).await;
+    wait_for("c leaves", || cluster.state("c") == "leaving").await;
     assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     assert_eq!(cluster.asked()["c"], own, "its segments went to nodes that had not opened them");
+    ["a", "b"].iter().for_each(|name| cluster.gets_done_opening(name, true));
     let opened = || ["a", "b"].map(|name| cluster.node(name).opened.lock().unwrap().clone()).concat();
     wait_for("others have opened its segments", || own.iter().all(|id| opened().contains(id))).await;
     cluster
@@ -290,6 +390,37 @@ async fn a_search_that_breaks_the_writer_and_its_standby_goes_no_further() {
     let error = cluster.search().await.unwrap_err();
     assert!(error.message.contains("broke off"), "{error}");
     assert!(cluster.node("s1").searches() + cluster.node("s2").searches() <= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_by_filter_is_planned_again_and_keeps_its_client_s_deadline() {
+    let cluster = Make::of(&["a", "b", "w"], 4).start().await;
+    let delete = || {
+        let mut call = Call::of("default");
+        call.deadline = Some(cluster.topology.now() + Duration::from_secs(2));
+        let request = mishards_proto::milvus::DeleteRequest {
+            collection_name: "t".to_owned(),
+            expr: "id > 0".to_owned(),
+            ..Default::default()
+        };
+        let router = &cluster.router;
+        async move { router.delete(&call, request).await }
+    };
+    let all = ["a", "b", "w"];
+    all.iter().for_each(|name| cluster.node(name).does(Does::Fail(Kind::SnapshotTooOld)));
+    let mend = async {
+        tokio::time::sleep(100 * MS).await;
+        all.iter().for_each(|name| cluster.node(name).does(Does::Answer));
+    };
+    let (done, ()) = tokio::join!(delete(), mend);
+    assert_eq!(done.unwrap().delete_cnt, 4 * ROWS);
+    let written = std::mem::take(&mut *cluster.node("w").written.lock().unwrap());
+    assert!(written.len() == 1 && written[0].resolved_at == 50 && written[0].deletes.is_some());
+    all.iter().for_each(|name| cluster.node(name).does(Does::Hang));
+    let began = tokio::time::Instant::now();
+    assert!(delete().await.is_err());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(cluster.node("w").written.lock().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

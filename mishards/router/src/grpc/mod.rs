@@ -144,7 +144,7 @@ rpcs! {
     drop_index(DropIndexRequest) -> common::Status = |router, call, r| router.drop_index(&call.database, r);
     insert(InsertRequest) -> MutationResult = |router, call, r| router.insert(&call.database, r);
     upsert(UpsertRequest) -> MutationResult = |router, call, r| router.upsert(&call.database, r);
-    delete(DeleteRequest) -> MutationResult = |router, call, r| router.delete(&call.database, r);
+    delete(DeleteRequest) -> MutationResult = |router, call, r| router.delete(call, r);
     search(SearchRequest) -> SearchResults = |router, call, r| router.search(call, r);
     hybrid_search(HybridSearchRequest) -> SearchResults = |router, call, r| router.hybrid_search(call, r);
     query(QueryRequest) -> QueryResults = |router, call, r| router.query(call, r);

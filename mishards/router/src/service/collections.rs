@@ -1,8 +1,8 @@
 //! Collections: create, drop, describe, list, rename, statistics.
 
+use super::Router;
 use super::databases::pairs_to_map;
 use super::names::database_name;
-use super::{REPLANS, Router};
 use crate::error::ok;
 use crate::wire::{describe_collection, schema_from_wire};
 use mishards_catalog::{Collection, Command, Snapshot};
@@ -12,6 +12,9 @@ use mishards_proto::node::{GrowingPartition, GrowingRequest};
 use mishards_proto::schema::CollectionSchema;
 use mishards_types::{Code, CollectionId, Error, PartitionId, Result, Version, check_collection_name};
 use prost::Message;
+
+/// How often growing rows are asked for again because a flush came between them and the catalog.
+const FLUSHES: usize = 20;
 
 impl Router {
     pub async fn create_collection(&self, db: &str, request: CreateCollectionRequest) -> Result<Status> {
@@ -137,7 +140,7 @@ impl Router {
         &self,
         collection: &Collection,
     ) -> Result<(std::sync::Arc<Snapshot>, Vec<GrowingPartition>)> {
-        for _ in 0..REPLANS {
+        for _ in 0..FLUSHES {
             let request = GrowingRequest { collection_id: collection.id.0 };
             let growing = self.topology.writer()?.client.growing(request).await.map_err(Error::from)?;
             let v = growing.version.unwrap_or_default();

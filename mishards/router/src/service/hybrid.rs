@@ -1,18 +1,20 @@
 //! Hybrid search: several searches at one point in time, fused into one list.
 
+use super::Router;
 use super::names::database_name;
 use super::output::Output;
+use super::read::Read;
 use super::read_point::Consistency;
 use super::search::{result_data, rounded};
 use super::search_request::{SearchJob, round_decimal};
-use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::call::{Call, Subject};
-use crate::error::{Failure, Kind, ok};
+use crate::error::{Failure, ok};
 use crate::gather::Row;
-use crate::plan::{Filter, choose_partitions, plan_read};
+use crate::plan::{Filter, ReadPlan};
 use crate::rank::{Ranker, fuse};
 use crate::wire::{Params, templates_from_wire};
 use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request::SearchInput};
+use mishards_proto::schema::SearchResultData;
 use mishards_types::{Error, Key, Metric, Result, limits};
 use std::collections::HashMap;
 
@@ -100,70 +102,50 @@ impl Router {
             guarantee: request.guarantee_timestamp,
             exactly: false,
         };
-        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
-        for _ in 0..REPLANS {
-            call.begin();
-            let once = self.hybrid_once(call, database, &request, &jobs, &fusion, &output, consistency);
-            match once.await? {
-                Ok(results) => return Ok(results),
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
-                    last = failure;
-                    tokio::time::sleep(REPLAN_PAUSE).await;
-                }
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        Err(last.error)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request, passed on once")]
-    async fn hybrid_once(
-        &self,
-        call: &Call,
-        database: &str,
-        request: &HybridSearchRequest,
-        jobs: &[SearchJob],
-        fusion: &Fusion,
-        output: &Output,
-        consistency: Consistency,
-    ) -> Result<std::result::Result<SearchResults, Failure>> {
-        let named = self.collection(database, &request.collection_name).await?;
-        let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
-        let names = request
+        let partitions = request
             .requests
             .first()
             .map(|r| &r.partition_names)
             .filter(|n| !n.is_empty())
             .unwrap_or(&request.partition_names);
-        let partitions = choose_partitions(&named.snapshot, &named.collection, names)?;
+        let read = Read { database, collection: &request.collection_name, partitions, consistency };
+        self.replanned(call, || async {
+            let (_, plan) = self.route(call, read, &Filter::default()).await?;
+            let results = self.search_and_fuse(call, &plan, &jobs, &fusion, &output).await?;
+            Ok(SearchResults {
+                status: Some(ok()),
+                results: Some(results),
+                collection_name: request.collection_name.clone(),
+                session_ts: 0,
+            })
+        })
+        .await
+    }
+
+    async fn search_and_fuse(
+        &self,
+        call: &Call,
+        plan: &ReadPlan,
+        jobs: &[SearchJob],
+        fusion: &Fusion,
+        output: &Output,
+    ) -> Result<SearchResultData, Failure> {
         let mut results = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
+            let plan = plan.with(&job.filter)?;
             call.plan(&plan);
-            match self.search_rows(call, &plan, job).await {
-                Ok(lists) => results.push((job.metric, lists)),
-                Err(failure) => return Ok(Err(failure)),
-            }
+            results.push((job.metric, self.search_rows(call, &plan, job).await?));
         }
         let nq = jobs.first().map_or(0, |j| j.nq);
         let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
         let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();
-        let plan = plan_read(&named.snapshot, &named.collection, &partitions, &Filter::default(), point)?;
-        let columns = match self.fetch(call, &plan, output, &flat).await {
-            Ok(columns) => columns,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let columns = self.fetch(call, plan, output, &flat).await?;
         let scores = fused.iter().flatten().map(|(_, s)| rounded(*s, fusion.round_decimal)).collect();
         let lists = fused.into_iter().map(|l| l.into_iter().map(|(row, _)| row).collect()).collect();
-        let mut data = result_data(&named.collection, lists, scores, fusion.limit);
+        let mut data = result_data(&plan.collection, lists, scores, fusion.limit);
         data.fields_data = columns;
         data.output_fields = output.names.clone();
-        Ok(Ok(SearchResults {
-            status: Some(ok()),
-            results: Some(data),
-            collection_name: request.collection_name.clone(),
-            session_ts: 0,
-        }))
+        Ok(data)
     }
 }
 

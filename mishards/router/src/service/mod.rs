@@ -13,6 +13,7 @@ mod names;
 mod output;
 mod partitions;
 mod query;
+mod read;
 mod read_point;
 mod rows;
 mod search;
@@ -39,11 +40,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-/// How often a read is planned anew when files moved under it, and the pause before: the newer catalog is on its way.
-const REPLANS: usize = 20;
 /// How long the writable node has to say at which version it is.
 const CATCH_UP: Duration = Duration::from_secs(1);
-const REPLAN_PAUSE: Duration = Duration::from_millis(25);
 
 /// Settings of a router.
 #[derive(Debug, Clone)]

@@ -1,14 +1,15 @@
 //! Query: rows by filter, in key order; count(*).
 
+use super::Router;
 use super::names::{Named, database_name};
 use super::output::Output;
+use super::read::Read;
 use super::read_point::Consistency;
 use super::search::{checked, does_not_fit};
-use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::call::{Call, QUERY, Subject};
-use crate::error::{Failure, Kind, ok};
+use crate::error::{Failure, ok};
 use crate::gather::{Row, is_about, merge, page};
-use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
 use crate::wire::{Params, templates_from_wire};
 use mishards_proto::milvus::{QueryRequest, QueryResults};
@@ -44,51 +45,37 @@ impl Router {
         } else {
             Output::parse(&named.collection.schema, &request.output_fields, true)?
         };
-        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
         call.is_about(Subject {
             collection: request.collection_name.clone(),
             filter: job.filter.text.clone(),
             nq: 0,
             limit: job.limit.unwrap_or(0),
         });
-        for _ in 0..REPLANS {
-            call.begin();
-            let routing = call.span.child("get_routing");
-            let named = self.loaded(database, &request.collection_name, &request.partition_names).await?;
-            let (point, named) = self.read_point(named, &request.collection_name, job.consistency).await?;
-            let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
-            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            routing.set("segments", plan.segments.len() as i64);
-            drop(routing);
+        let read = Read {
+            database,
+            collection: &request.collection_name,
+            partitions: &request.partition_names,
+            consistency: job.consistency,
+        };
+        self.replanned(call, || async {
+            let (named, plan) = self.route(call, read, &job.filter).await?;
             call.plan(&plan);
-            let answer = match counting {
-                true => self.count(call, &plan).await,
-                false => self.rows(call, &plan, &job, &output).await,
+            let fields_data = match counting {
+                true => self.count(call, &plan).await?,
+                false => self.rows(call, &plan, &job, &output).await?,
             };
-            match answer {
-                Ok(fields_data) => {
-                    return Ok(QueryResults {
-                        status: Some(ok()),
-                        fields_data,
-                        collection_name: request.collection_name,
-                        output_fields: if counting { vec![COUNT.to_owned()] } else { output.names },
-                        session_ts: if job.iterator { point.timestamp.0 } else { 0 },
-                        primary_field_name: named
-                            .collection
-                            .schema
-                            .primary()
-                            .map_or_else(String::new, |f| f.name.clone()),
-                        ..Default::default()
-                    });
-                }
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
-                    last = failure;
-                    tokio::time::sleep(REPLAN_PAUSE).await;
-                }
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        Err(last.error)
+            let primary = named.collection.schema.primary();
+            Ok(QueryResults {
+                status: Some(ok()),
+                fields_data,
+                collection_name: request.collection_name.clone(),
+                output_fields: if counting { vec![COUNT.to_owned()] } else { output.names.clone() },
+                session_ts: if job.iterator { plan.scope.timestamp } else { 0 },
+                primary_field_name: primary.map_or_else(String::new, |f| f.name.clone()),
+                ..Default::default()
+            })
+        })
+        .await
     }
 
     async fn rows(

@@ -1,11 +1,12 @@
 //! Insert, upsert and delete.
 
 use super::names::{Named, database_name};
+use super::read::Read;
 use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
-use crate::call::Call;
+use crate::call::{Call, Subject};
 use crate::error::{Kind, ok};
-use crate::plan::{Filter, choose_partitions, plan_read};
+use crate::plan::Filter;
 use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
 use mishards_catalog::{Collection, DEFAULT_PARTITION, Snapshot};
 use mishards_expr::{Comparison, Operand, Predicate};
@@ -82,11 +83,18 @@ impl Router {
         Err(Error::unavailable("the collection keeps changing"))
     }
 
-    pub async fn delete(&self, db: &str, request: DeleteRequest) -> Result<MutationResult> {
-        let database = database_name(&request.db_name, db).to_owned();
+    pub async fn delete(&self, call: &Call, request: DeleteRequest) -> Result<MutationResult> {
+        let database = database_name(&request.db_name, &call.database);
         let values = templates_from_wire(request.expr_template_values)?;
+        let partition = Some(request.partition_name.clone()).filter(|name| !name.is_empty());
+        let read = Read {
+            database,
+            collection: &request.collection_name,
+            partitions: partition.as_slice(),
+            consistency: Consistency { level: 0, use_default: false, guarantee: 0, exactly: false },
+        };
         for _ in 0..TRIES {
-            let named = self.collection(&database, &request.collection_name).await?;
+            let named = self.collection(database, &request.collection_name).await?;
             let plan_failed = |e| {
                 Error::invalid(format!(
                     "failed to create delete plan: cannot parse expression: {}, error: {e}",
@@ -111,9 +119,7 @@ impl Router {
                 Some(keys) => (keys, 0, write),
                 None => {
                     let filter = Filter { text: request.expr.clone(), values: values.clone() };
-                    let (keys, at) = self
-                        .matching_keys(&request.collection_name, named, &request.partition_name, filter)
-                        .await?;
+                    let (keys, at) = self.matching_keys(call, read, &filter).await?;
                     (keys, at, write)
                 }
             };
@@ -167,20 +173,16 @@ impl Router {
     }
 
     /// The keys that a filter matches now, and when now is.
-    async fn matching_keys(
-        &self,
-        name: &str,
-        named: Named,
-        partition: &str,
-        filter: Filter,
-    ) -> Result<(Vec<Key>, u64)> {
-        let strong = Consistency { level: 0, use_default: false, guarantee: 0, exactly: false };
-        let (point, named) = self.read_point(named, name, strong).await?;
-        let names: Vec<String> = if partition.is_empty() { Vec::new() } else { vec![partition.to_owned()] };
-        let partitions = choose_partitions(&named.snapshot, &named.collection, &names)?;
-        let plan = plan_read(&named.snapshot, &named.collection, &partitions, &filter, point)?;
-        let rows = self.query_rows(&Call::default(), &plan, u64::MAX >> 1).await?;
-        Ok((rows.into_iter().map(|row| row.key).collect(), point.timestamp.0))
+    async fn matching_keys(&self, call: &Call, read: Read<'_>, filter: &Filter) -> Result<(Vec<Key>, u64)> {
+        let (collection, filter_text) = (read.collection.to_owned(), filter.text.clone());
+        call.is_about(Subject { collection, filter: filter_text, nq: 0, limit: 0 });
+        self.replanned(call, || async {
+            let (_, plan) = self.route(call, read, filter).await?;
+            call.plan(&plan);
+            let rows = self.query_rows(call, &plan, u64::MAX >> 1).await?;
+            Ok((rows.into_iter().map(|row| row.key).collect(), plan.scope.timestamp))
+        })
+        .await
     }
 }
 

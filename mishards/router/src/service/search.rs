@@ -1,21 +1,22 @@
 //! Search: plan, scatter, gather, fetch, for one request.
 
+use super::Router;
 use super::names::database_name;
 use super::output::{Output, group_column};
+use super::read::Read;
 use super::read_point::Consistency;
 use super::search_request::{Group, SearchJob};
-use super::{REPLAN_PAUSE, REPLANS, Router};
 use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
-use crate::plan::{Filter, ReadPlan, choose_partitions, plan_read};
+use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
 use crate::wire::{ids_of, templates_from_wire};
 use mishards_catalog::Collection;
 use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::node::{RowBatch, SearchRequest as NodeSearch, Served};
 use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
-use mishards_types::{DataType, Error, Key, Metric, Result, Timestamp};
+use mishards_types::{DataType, Error, Key, Metric, Result};
 use std::sync::Arc;
 
 impl Router {
@@ -48,36 +49,19 @@ impl Router {
             nq: job.nq,
             limit: job.limit,
         });
-        let mut last = Failure::new(Kind::SnapshotTooOld, Error::unavailable("the read was not planned"));
-        for _ in 0..REPLANS {
-            call.begin();
-            let routing = call.span.child("get_routing");
-            let named = self.loaded(database, &request.collection_name, &request.partition_names).await?;
-            let (point, named) = self.read_point(named, &request.collection_name, consistency).await?;
-            let partitions = choose_partitions(&named.snapshot, &named.collection, &request.partition_names)?;
-            let plan = plan_read(&named.snapshot, &named.collection, &partitions, &job.filter, point)?;
-            routing.set("segments", plan.segments.len() as i64);
-            drop(routing);
+        let read = Read {
+            database,
+            collection: &request.collection_name,
+            partitions: &request.partition_names,
+            consistency,
+        };
+        self.replanned(call, || async {
+            let (named, plan) = self.route(call, read, &job.filter).await?;
             call.plan(&plan);
-            match self.search_and_fetch(call, &plan, &job, &output).await {
-                Ok(results) => {
-                    return Ok(answer(
-                        &named.collection,
-                        &request.collection_name,
-                        &job,
-                        results,
-                        output,
-                        point.timestamp,
-                    ));
-                }
-                Err(failure) if failure.kind == Kind::SnapshotTooOld => {
-                    last = failure;
-                    tokio::time::sleep(REPLAN_PAUSE).await;
-                }
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        Err(last.error)
+            let results = self.search_and_fetch(call, &plan, &job, &output).await?;
+            Ok(answer(&named.collection, &request.collection_name, &job, results, &output, &plan))
+        })
+        .await
     }
 
     async fn search_and_fetch(
@@ -220,8 +204,8 @@ fn answer(
     name: &str,
     job: &SearchJob,
     (lists, columns): (Vec<Vec<Row>>, Vec<FieldData>),
-    output: Output,
-    timestamp: Timestamp,
+    output: &Output,
+    plan: &ReadPlan,
 ) -> SearchResults {
     let score = |row: &Row| rounded(job.metric.distance(row.distance), job.round_decimal);
     let scores: Vec<f32> = lists.iter().flatten().map(score).collect();
@@ -231,7 +215,7 @@ fn answer(
         group_column(field, &group.name, &groups)
     });
     let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
-        token: if page.token.is_empty() { format!("{:x}", timestamp.0) } else { page.token.clone() },
+        token: if page.token.is_empty() { format!("{:x}", plan.scope.timestamp) } else { page.token.clone() },
         last_bound: scores.last().copied().or(page.last_bound).unwrap_or(if job.metric == Metric::L2 {
             f32::MAX
         } else {
@@ -240,7 +224,7 @@ fn answer(
     });
     let mut data = result_data(collection, lists, scores, job.limit);
     data.fields_data = columns;
-    data.output_fields = output.names;
+    data.output_fields = output.names.clone();
     data.group_by_field_values = group_by.iter().cloned().collect();
     data.group_by_field_value = group_by;
     data.search_iterator_v2_results = iterator;
@@ -248,7 +232,7 @@ fn answer(
         status: Some(ok()),
         results: Some(data),
         collection_name: name.to_owned(),
-        session_ts: if job.is_iterator { timestamp.0 } else { 0 },
+        session_ts: if job.is_iterator { plan.scope.timestamp } else { 0 },
     }
 }
 

@@ -31,7 +31,7 @@ pub struct NodeStatus {
     pub address: String,
     /// `writable`, `standby`, `readonly`.
     pub role: &'static str,
-    /// `serving`; `opening` before it takes traffic; `leaving`; `avoided` after failures.
+    /// `serving`; `opening` before it takes traffic; `leaving`; `avoided` after failures, or while it is silent.
     pub state: &'static str,
     pub version: String,
     /// What is placed on it: segments, bytes, and its share of all bytes.
@@ -71,7 +71,7 @@ impl Router {
         let shares = self.placer.shares();
         let newest = nodes.writer().map_or(0, |writer| writer.said.applied);
         let mut unused = self.topology.refused();
-        for member in self.topology.silent() {
+        for member in self.topology.unanswering() {
             unused.entry(member.name).or_insert_with(|| format!("{} does not answer", member.address));
         }
         ClusterStatus {

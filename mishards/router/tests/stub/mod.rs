@@ -45,9 +45,12 @@ pub enum Does {
     /// After a while.
     Late(Duration),
     Hang,
+    /// Neither searches nor probes are answered: a process that is stopped.
+    Stop,
     /// It cannot be reached, or the connection breaks while it works.
     Unreached,
     Break,
+    BreakLate(Duration),
     Fail(mishards_router::Kind),
     /// An answer without one of its segments, but with their rows.
     LeaveOut,
@@ -62,12 +65,15 @@ pub struct Stub {
     pub said: Mutex<DescribeResponse>,
     pub does: Mutex<Does>,
     snapshot: tokio::sync::watch::Receiver<Arc<Snapshot>>,
-    /// Segments of each search, in the order in which they came.
+    pub written: Mutex<Vec<WriteRequest>>,
+    /// Segments of each search or query, in the order in which they came.
     pub searched: Mutex<Vec<Vec<i64>>>,
     pub opened: Mutex<Vec<i64>>,
     pub closed: Mutex<Vec<i64>>,
-    /// How long it takes to open segments.
-    pub opens_in: Mutex<Duration>,
+    /// Whether it gets done with opening segments.
+    pub opens: tokio::sync::watch::Sender<bool>,
+    /// So many probes more are left without an answer.
+    pub unanswered: AtomicUsize,
     pub under_way: AtomicUsize,
     /// Rows that are in no file, by key.
     pub growing: Mutex<Vec<i64>>,
@@ -98,10 +104,12 @@ impl Stub {
             said: Mutex::new(said),
             does: Mutex::new(Does::Answer),
             snapshot,
+            written: Mutex::default(),
             searched: Mutex::default(),
             opened: Mutex::default(),
             closed: Mutex::default(),
-            opens_in: Mutex::default(),
+            opens: tokio::sync::watch::Sender::new(true),
+            unanswered: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             growing: Mutex::default(),
             point: Mutex::new(Point::At(50)),
@@ -157,6 +165,31 @@ impl Stub {
 }
 
 impl Stub {
+    /// Answers a search or query, or does what the test wants instead.
+    async fn read(&self, scope: Scope, nq: u32) -> Answer<RowBatch> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let _under_way = UnderWay(&self.under_way);
+        let mut batch = self.batch(&scope, nq);
+        self.searched.lock().unwrap().push(batch.served.as_ref().unwrap().segments.clone());
+        let does = self.does.lock().unwrap().clone();
+        match does {
+            Does::Answer => {}
+            Does::Late(wait) => tokio::time::sleep(wait).await,
+            Does::Hang | Does::Stop => std::future::pending().await,
+            Does::Unreached => return fails(mishards_router::Kind::Unreached, "refused"),
+            Does::Break => return fails(mishards_router::Kind::Broken, "reset"),
+            Does::BreakLate(wait) => {
+                tokio::time::sleep(wait).await;
+                return fails(mishards_router::Kind::Broken, "reset");
+            }
+            Does::Fail(kind) => return fails(kind, "as the test wants"),
+            Does::LeaveOut => drop(batch.served.as_mut().unwrap().segments.pop()),
+            Does::Garbage => batch.timestamps.push(1),
+            Does::Top(k) => return Ok(self.top(batch, k)),
+        }
+        Ok(batch)
+    }
+
     /// The first segment's rows, or more than it has, in the order of their distance.
     fn top(&self, batch: RowBatch, k: usize) -> RowBatch {
         let served = batch.served.unwrap_or_default();
@@ -196,32 +229,19 @@ fn fails<T>(kind: mishards_router::Kind, text: &str) -> Answer<T> {
 #[tonic::async_trait]
 impl NodeClient for Stub {
     async fn describe(&self) -> Answer<DescribeResponse> {
+        let left = self.unanswered.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if left.is_ok() || *self.does.lock().unwrap() == Does::Stop {
+            std::future::pending::<()>().await;
+        }
         Ok(self.said.lock().unwrap().clone())
     }
 
     async fn search(&self, request: SearchRequest) -> Answer<RowBatch> {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        let _under_way = UnderWay(&self.under_way);
-        let scope = request.scope.unwrap();
-        let mut batch = self.batch(&scope, request.nq);
-        self.searched.lock().unwrap().push(batch.served.as_ref().unwrap().segments.clone());
-        let does = self.does.lock().unwrap().clone();
-        match does {
-            Does::Answer => {}
-            Does::Late(wait) => tokio::time::sleep(wait).await,
-            Does::Hang => std::future::pending().await,
-            Does::Unreached => return fails(mishards_router::Kind::Unreached, "refused"),
-            Does::Break => return fails(mishards_router::Kind::Broken, "reset"),
-            Does::Fail(kind) => return fails(kind, "as the test wants"),
-            Does::LeaveOut => drop(batch.served.as_mut().unwrap().segments.pop()),
-            Does::Garbage => batch.timestamps.push(1),
-            Does::Top(k) => return Ok(self.top(batch, k)),
-        }
-        Ok(batch)
+        self.read(request.scope.unwrap(), request.nq).await
     }
 
     async fn query(&self, request: QueryRequest) -> Answer<RowBatch> {
-        let mut batch = self.batch(&request.scope.unwrap(), 1);
+        let mut batch = self.read(request.scope.unwrap(), 1).await?;
         batch.count = batch.timestamps.len() as u64;
         Ok(batch)
     }
@@ -242,8 +262,9 @@ impl NodeClient for Stub {
         Ok(ReadPointResponse { timestamp, epoch, collection_id: COLLECTION.0, ..Default::default() })
     }
 
-    async fn write(&self, _: WriteRequest) -> Answer<WriteResponse> {
-        fails(mishards_router::Kind::NotWriter, "no writes here")
+    async fn write(&self, request: WriteRequest) -> Answer<WriteResponse> {
+        self.written.lock().unwrap().push(request);
+        Ok(WriteResponse::default())
     }
 
     async fn change(&self, _: ChangeRequest) -> Answer<ChangeResponse> {
@@ -259,8 +280,7 @@ impl NodeClient for Stub {
     }
 
     async fn open(&self, request: OpenRequest) -> Answer<OpenResponse> {
-        let wait = *self.opens_in.lock().unwrap();
-        tokio::time::sleep(wait).await;
+        self.opens.subscribe().wait_for(|opens| *opens).await.unwrap();
         let segments = self.batch(&request.scope.unwrap(), 0).served.unwrap().segments;
         let count = segments.len() as u32;
         self.opened.lock().unwrap().extend(segments);
@@ -284,16 +304,29 @@ impl NodeClient for Stub {
     }
 }
 
-/// The system's monotonic clock.
-struct Real(tokio::time::Instant);
+/// The system's monotonic clock, until it is stopped.
+pub struct Real {
+    began: tokio::time::Instant,
+    stopped: Mutex<Option<Duration>>,
+}
+
+impl Real {
+    pub fn stop(&self) {
+        *self.stopped.lock().unwrap() = Some(self.began.elapsed());
+    }
+
+    pub fn go_on(&self) {
+        *self.stopped.lock().unwrap() = None;
+    }
+}
 
 impl Clock for Real {
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000 + self.0.elapsed().as_millis() as u64
+        1_700_000_000_000 + self.elapsed().as_millis() as u64
     }
 
     fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+        self.stopped.lock().unwrap().unwrap_or_else(|| self.began.elapsed())
     }
 }
 
@@ -301,6 +334,7 @@ impl Clock for Real {
 pub struct Cluster {
     pub router: Arc<Router>,
     pub topology: Arc<Topology>,
+    pub clock: Arc<Real>,
     pub nodes: BTreeMap<String, Arc<Stub>>,
     pub catalog: tokio::sync::watch::Sender<Arc<Snapshot>>,
     pub metrics: Metrics,
@@ -336,7 +370,8 @@ impl Make {
         let nodes: BTreeMap<String, Arc<Stub>> = self.nodes.iter().map(stub).collect();
         let present: BTreeSet<String> = self.present.iter().cloned().collect();
         let members = tokio::sync::watch::Sender::new(present);
-        let clock: Arc<dyn Clock> = Arc::new(Real(tokio::time::Instant::now()));
+        let real = Arc::new(Real { began: tokio::time::Instant::now(), stopped: Mutex::default() });
+        let clock: Arc<dyn Clock> = Arc::clone(&real) as Arc<dyn Clock>;
         let topology = Topology::new("c".to_owned(), Arc::clone(&clock));
         let view = CatalogView::new();
         let (known, listed) = (nodes.clone(), members.clone());
@@ -366,7 +401,7 @@ impl Make {
             metrics: metrics.clone(),
             tracer: mishards_trace::Tracer::default(),
         });
-        let cluster = Cluster { router, topology, nodes, catalog, metrics, members, tasks };
+        let cluster = Cluster { router, topology, clock: real, nodes, catalog, metrics, members, tasks };
         let present = self.present.len();
         cluster
             .eventually("the cluster is whole", |status| {
@@ -435,12 +470,21 @@ impl Cluster {
         &self.nodes[name]
     }
 
+    pub fn gets_done_opening(&self, name: &str, does: bool) {
+        self.node(name).opens.send_replace(does);
+    }
+
     pub fn join(&self, name: &str) {
         self.members.send_if_modified(|members| members.insert(name.to_owned()));
     }
 
     pub fn die(&self, name: &str) {
         self.members.send_if_modified(|members| members.remove(name));
+    }
+
+    /// What its router says of a node; `gone` when it does not answer.
+    pub fn state(&self, name: &str) -> &'static str {
+        self.router.status().nodes.iter().find(|n| n.name == name).map_or("gone", |n| n.state)
     }
 
     /// Waits until the status is as wanted.
@@ -494,7 +538,7 @@ impl Drop for Cluster {
     }
 }
 
-pub async fn wait_for(what: &str, holds: impl Fn() -> bool) {
+pub async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..500 {
         if holds() {
             return;
