@@ -78,14 +78,7 @@ async fn timestamps_and_sequences_go_on_above_the_predecessor() {
 async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     let mut world = World::new();
     world.ingest.lease_ttl = Duration::from_millis(150);
-    let hangs = Arc::new(AtomicBool::new(false));
-    let held = Arc::clone(&hangs);
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "sync" && path.starts_with("log/") && held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
+    let (hangs, held) = log_syncs_that_hang(&mut world);
     let site = Arc::new(world.start_with_collection().await);
     let counter = async || world.catalog.lease().await.unwrap().counter;
     let started = counter().await;
@@ -93,6 +86,7 @@ async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     hangs.store(true, Ordering::SeqCst);
     let writing = Arc::clone(&site);
     let write = tokio::spawn(async move { writing.insert(0..5).await });
+    eventually("a sync hangs", async || held.load(Ordering::SeqCst)).await;
     // The renewals of the first TTL are still due.
     tokio::time::sleep(Duration::from_millis(400)).await;
     let hung = counter().await;
@@ -101,6 +95,20 @@ async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     hangs.store(false, Ordering::SeqCst);
     write.await.unwrap().unwrap();
     eventually("renewals again", async || counter().await > hung).await;
+}
+
+/// Syncs of the log hang as long as the first value says so; the second says that one does.
+fn log_syncs_that_hang(world: &mut World) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
+    let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        while op == "sync" && path.starts_with("log/") && wanted.load(Ordering::SeqCst) {
+            seen.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }));
+    (hangs, held)
 }
 
 /// A taker that stalls before it begins its log, for longer than its successor remembers it.
@@ -137,18 +145,18 @@ async fn a_taker_that_was_overtaken_before_its_log_began_does_not_serve() {
 async fn the_lease_is_not_renewed_while_closing_a_group_hangs() {
     let mut world = World::new();
     world.ingest.lease_ttl = Duration::from_millis(150);
-    let hangs = Arc::new(AtomicBool::new(false));
-    let held = Arc::clone(&hangs);
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "sync" && path.starts_with("log/") && held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
+    let (hangs, held) = log_syncs_that_hang(&mut world);
     let site = world.start_with_collection().await;
-    site.insert(0..5).await.unwrap();
-    hangs.store(true, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It is closed a tenth of a second later: whoever comes too late has to try again.
+    for from in 0.. {
+        site.insert(from * 5..from * 5 + 5).await.unwrap();
+        hangs.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if held.load(Ordering::SeqCst) {
+            break;
+        }
+        hangs.store(false, Ordering::SeqCst);
+    }
     let hung = world.catalog.lease().await.unwrap().counter;
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(world.catalog.lease().await.unwrap().counter, hung);

@@ -121,10 +121,13 @@ async fn a_commit_in_doubt_across_a_takeover_is_settled_by_the_successor() {
     old.insert(0..10).await.unwrap();
     let rows = old.rows().await;
     faults.plan(&[("commit", Fault::After)]);
-    faults.plan(&[("outcome", Fault::Before); 4]);
+    const MANY: usize = 1000;
+    faults.plan(&[("outcome", Fault::Before); MANY]);
     let (flushed, new) = tokio::join!(old.flush(), async {
-        eventually("the commit is in doubt", async || faults.0.lock().unwrap().len() < 4).await;
-        world.start().await
+        eventually("the commit is in doubt", async || faults.0.lock().unwrap().len() < MANY).await;
+        let new = world.start().await;
+        faults.0.lock().unwrap().clear();
+        new
     });
     assert!(flushed.is_err() && old.writer.has_ended());
     assert_eq!(new.rows().await, rows);

@@ -5,6 +5,7 @@ mod world;
 
 use mishards_proto::node::Version;
 use mishards_proto::node::failure::Kind;
+use std::time::Duration;
 use world::*;
 
 async fn with_version(site: &Site, change: impl FnOnce(&mut Version)) -> Kind {
@@ -33,13 +34,13 @@ async fn a_v_of_another_history_is_too_old() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_v_older_than_the_window_is_too_old() {
-    let world = World::with_short_window();
+    let world = World::new();
     let site = world.start_with_collection().await;
     site.insert(0..10).await.unwrap();
     let pinned = site.pin().await;
     site.flush().await.unwrap();
     assert_eq!(keys(&site.node, pinned.whole()).await.unwrap().len(), 10);
-    world.clock.advance(world.ingest.window);
+    world.clock.advance(world.ingest.window + Duration::from_secs(1));
     eventually("the version is forgotten", async || query(&site.node, pinned.whole()).await.is_err()).await;
     assert_eq!(kind_of(query(&site.node, pinned.whole()).await), Kind::SnapshotTooOld);
     assert_eq!(site.keys().await.len(), 10);

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+from cluster import LEASE_SECONDS
 from reading import LEVELS
 from recorder import Recorder, Sample
-from stage import RESUMED_WITHIN, Stage
+from stage import Stage
 
 SHOWN = 20
 
@@ -20,7 +21,7 @@ def report(stage: Stage) -> bool:
     if stage.takeovers:
         head = ["takeover after", "by", "how many", "what", "least s", "median s", "most s"]
         print("\n" + table(head, takeover_rows(stage)))
-        print(f"bound of each: {RESUMED_WITHIN} s (the lease and two seconds)")
+        print(f"bound of each: {stage.durations.resumed_within} s; the lease is {LEASE_SECONDS} s")
     print()
     for text, count in recorder.write_errors.most_common(SHOWN):
         print(f"writes without an answer: {count} x {text}")

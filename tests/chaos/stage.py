@@ -15,7 +15,6 @@ from recorder import Recorder
 from writing import Writer
 
 WRITERS = 3
-RESUMED_WITHIN = LEASE_SECONDS + 2
 PATIENCE = 60
 
 
@@ -31,10 +30,12 @@ class Durations:
     cut: float
     takeovers: int
     router_kills: int  # Of each.
+    resumed_within: float = LEASE_SECONDS + 2  # Writes and Strong reads after the end of a writer.
 
 
 DURATIONS = {
-    "smoke": Durations(quiet=6, down=3, settle=2, database=6, stopped=5, cut=5, takeovers=2, router_kills=1),
+    # It is part of the tests, which run on busy machines: a lease that counts twice is still found.
+    "smoke": Durations(6, down=3, settle=2, database=6, stopped=5, cut=5, takeovers=2, router_kills=1, resumed_within=8),
     "short": Durations(quiet=15, down=5, settle=4, database=15, stopped=10, cut=10, takeovers=6, router_kills=4),
     "long": Durations(quiet=30, down=10, settle=5, database=60, stopped=20, cut=20, takeovers=50, router_kills=10),
 }
@@ -135,9 +136,9 @@ class Stage:
         resumed = f"writes after {takeover.writes:.2f} s, Strong reads after {takeover.strong:.2f} s"
         self.recorder.note(f"takeover {len(self.takeovers)} ({takeover.cause}, by {takeover.by}): {resumed}")
         for what, took in (("writes", takeover.writes), ("Strong reads", takeover.strong)):
-            if took > RESUMED_WITHIN:
+            if took > self.durations.resumed_within:
                 text = f"{what} went on {took:.2f} s after {takeover.cause} (by {takeover.by})"
-                self.recorder.trouble("bound", f"{text}; the lease and two seconds are {RESUMED_WITHIN} s")
+                self.recorder.trouble("bound", f"{text}; the bound is {self.durations.resumed_within} s")
 
     def lost(self, text: str) -> None:
         if text not in self.broken:

@@ -85,9 +85,21 @@ class LockHolder:
         time.sleep(0.1)  # It stands in line by now.
 
     def release(self) -> None:
+        """Gives it to the writable node, which asks for it again and again."""
         self.thread.join(10)
         fcntl.flock(self.file, fcntl.LOCK_UN)
+        deadline = time.monotonic() + 10
+        while self.is_free() and time.monotonic() < deadline:
+            time.sleep(0.3)
         self.file.close()
+
+    def is_free(self) -> bool:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+        return True
 
 
 def kill_writer(stage: Stage, probe: Probe, by: str) -> None:

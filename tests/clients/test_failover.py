@@ -18,6 +18,7 @@ ROWS = 6000
 FRESH = 200
 SEARCHERS = 4
 SECONDS = 4
+STUCK_AFTER = 30
 LIMIT = 20
 BOUND = 5  # A Bounded answer may be this many seconds old.
 
@@ -71,8 +72,11 @@ class Load:
         """For some seconds every thread gets answers, and no fault occurs."""
         before = list(self.answered)
         time.sleep(SECONDS)
+        deadline = time.monotonic() + STUCK_AFTER - SECONDS
+        while not all(now > then for now, then in zip(self.answered, before)):
+            assert not self.faults and time.monotonic() < deadline, f"{what}: a search is stuck {self.faults}"
+            time.sleep(0.1)
         assert not self.faults, f"{what}: {self.faults[0]!r} {self.faults[0]}"
-        assert all(now > then for now, then in zip(self.answered, before)), f"{what}: a search is stuck"
 
 
 def fill(client: MilvusClient, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from harness import BINARY, CONNECT_WITHIN, READY_WITHIN, Cluster
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from pymilvus import MilvusClient
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
-from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector
+from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector, wait_for
 
 pytestmark = [pytest.mark.targets("cluster"), pytest.mark.timeout(180)]
 
@@ -21,6 +21,7 @@ DIM = 8
 ROUNDS = 6
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"
+CALLS_ON_NODES = {"search_ro1", "search_ro2", "search_writer"}
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -53,13 +54,15 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         }
 
     def of_trace(self, trace: str, wanted: set[str]) -> list[dict]:
-        """The spans of a trace, once all names wanted are there."""
+        """The spans of a trace, once all names wanted are there, and what each node that was asked has sent itself."""
         deadline = time.monotonic() + 20
         while True:
             found = [span for span in self.spans if span["trace"] == trace]
-            if wanted <= {span["name"] for span in found}:
+            names = [span["name"] for span in found]
+            asked = [name for name in names if name in CALLS_ON_NODES]
+            if wanted <= set(names) and asked and len(asked) == names.count("node_search"):
                 return found
-            assert time.monotonic() < deadline, f"only {sorted({span['name'] for span in found})} arrived"
+            assert time.monotonic() < deadline, f"only {sorted(names)} arrived"
             time.sleep(0.05)
 
 
@@ -155,7 +158,7 @@ def test_one_tree_from_the_client_through_router_and_nodes(traced, collector):
         expected = "do_search" if name.startswith("search_") and name != "search_segments" else parents[name]
         parent = by_id[span["parent"]]
         assert parent["name"].startswith(expected), f"{name} is below {parent['name']}"
-    calls = [span for span in spans if span["name"] in {"search_ro1", "search_ro2", "search_writer"}]
+    calls = [span for span in spans if span["name"] in CALLS_ON_NODES]
     assert sum(span["values"]["segments"] for span in calls) == ROUNDS
     at_nodes = [span for span in spans if span["name"] == "node_search"]
     assert len(at_nodes) == len(calls) and {span["service"] for span in at_nodes} == {"mishards-node"}
@@ -173,11 +176,15 @@ def test_what_is_not_sampled_leaves_no_trace(traced, collector):
 
 
 def test_an_answer_says_in_its_trailers_what_it_covers(traced):
-    _, trailers = search(traced)
-    parts = dict(part.split("=") for part in trailers["mishards-coverage"].split("; "))
+    def covered() -> dict[str, str]:
+        _, trailers = search(traced)
+        return dict(part.split("=") for part in trailers["mishards-coverage"].split("; "))
+
+    parts = covered()
     assert parts["segments"] == f"{ROUNDS}/{ROUNDS}" and parts["growing"] == "yes"
-    assert set(parts["nodes"].split(",")) == {"ro1", "ro2", "writer"}
     assert parts["version"]
+    # One that a busy machine keeps from answering for a moment is passed over.
+    wait_for("all nodes to take part", lambda: set(covered()["nodes"].split(",")) == {"ro1", "ro2", "writer"})
 
 
 def test_slow_reads_are_logged_with_what_they_did(traced):
@@ -186,7 +193,7 @@ def test_slow_reads_are_logged_with_what_they_did(traced):
     log = traced.processes["router"].log
     deadline = time.monotonic() + 10
     while True:
-        lines = [json.loads(line) for line in log.read_text().splitlines() if '"slow read"' in line]
+        lines = [json.loads(line) for line in log.read_text().split("\n")[:-1] if '"slow read"' in line]
         lines = [line for line in lines if line["filter"] == "n >= 0 and n < 12345"]
         if lines:
             break
@@ -209,7 +216,14 @@ def test_status_shows_the_cluster(traced):
     assert shown.returncode == 0, shown.stderr
     for word in ["writer", "ro1", "ro2", "readonly", "writable", "serving", "table", "ready"]:
         assert word in shown.stdout, shown.stdout
-    status = json.loads(run("status", "--json", "--ops", ops).stdout)
+    def status_now() -> dict:
+        return json.loads(run("status", "--json", "--ops", ops).stdout)
+
+    def growing_rows() -> int:
+        return next(node["growing_rows"] for node in status_now()["nodes"] if node["name"] == "writer")
+
+    wait_for("the router to hear of the growing rows", lambda: growing_rows() == 10)
+    status = status_now()
     nodes = {node["name"]: node for node in status["nodes"]}
     assert sum(node["segments"] for node in nodes.values()) == ROUNDS
     assert nodes["writer"]["growing_rows"] == 10 and nodes["writer"]["epoch"] == status["epoch"] == 1
@@ -224,9 +238,15 @@ def test_explain_shows_how_a_read_was_answered(traced):
     shown = run("explain", "table", "--vector", "-", "--limit", "3", "--ops", ops, stdin=vector_text)
     assert shown.returncode == 0, shown.stderr
     assert f"{ROUNDS} of {ROUNDS} segments, with rows that are not in files" in shown.stdout
-    explained = json.loads(run("explain", "table", "--vector", vector_text, "--limit", "3", "--json", "--ops", ops).stdout)
+    search = ("explain", "table", "--vector", vector_text, "--limit", "3", "--json", "--ops", ops)
+
+    def read_by(explained: dict) -> set[str]:
+        return {segment["read_by"] for segment in explained["segments"]}
+
+    wait_for("both nodes to take part", lambda: read_by(json.loads(run(*search).stdout)) == {"ro1", "ro2"})
+    explained = json.loads(run(*search).stdout)
     assert len(explained["keys"]) == len(explained["scores"]) == 3
-    assert {segment["read_by"] for segment in explained["segments"]} == {"ro1", "ro2"}
+    assert read_by(explained) == {"ro1", "ro2"}
     for segment in explained["segments"]:
         assert segment["candidates"][0] == segment["read_by"] and segment["candidates"][-1] == "writer"
     counted = json.loads(run("explain", "table", "--filter", "n < 50", "--json", "--ops", ops).stdout)

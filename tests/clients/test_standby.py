@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import CONNECT_WITHIN, READY_WITHIN, MysqlCluster
 from pymilvus import MilvusClient, MilvusException
-from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector
+from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector, wait_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "servers"))
 from servers import Mariadb  # noqa: E402
@@ -18,7 +18,7 @@ from servers import Mariadb  # noqa: E402
 pytestmark = [pytest.mark.targets("cluster"), pytest.mark.timeout(240)]
 
 DIM = 8
-RESUMED_WITHIN = 2 + 1 + 2  # The lease of 2 s, the second that a taker adds, and two more.
+RESUMED_WITHIN = 10  # The lease of 2 s, the second that a taker adds, and time for a busy machine.
 
 
 @pytest.fixture
@@ -145,12 +145,12 @@ def test_a_stopped_writer_that_wakes_up_has_lost_its_term(pair):
 def test_writes_and_reads_go_on_without_the_database(pair, database):
     table(pair)
     with Writing(pair, "table") as writing:
-        writing.goes_on("before", 30)
+        wait_for("five rows", lambda: len(writing.acknowledged) >= 5)
         database.kill()
         until = time.monotonic() + 8
         client = MilvusClient(pair.uris[1], timeout=CONNECT_WITHIN)
         while time.monotonic() < until:
-            writing.goes_on("without the database", 2)
+            writing.goes_on("without the database", 10)
             rows = client.query("table", filter="id < 5", output_fields=["n"], consistency_level="Strong", retry_times=0)
             assert len(rows) == 5
         with pytest.raises(MilvusException):
@@ -175,7 +175,8 @@ def test_routers_begin_again_without_database_and_writer(pair, database):
     insert(client, "table", rows_of(random_vectors(200, DIM, seed=1), n=lambda key: key))
     client.flush("table")
     client.close()
-    time.sleep(3)  # The routers keep what they know within a second or two.
+    kept = pair.folder / "router1-state" / "catalog.json"
+    wait_for("the router keeps what it knows", lambda: kept.exists() and b"segments/" in kept.read_bytes())
     database.kill()
     for name in ("w1", "w2"):
         pair.processes[name].kill9()

@@ -35,9 +35,16 @@ class ServerError(Exception):
     """A server that cannot be had, or did not start; the message has the end of its log."""
 
 
+given_out: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody uses, neither for TCP nor for UDP; random, for others pick as well."""
-    return list(islice(filter(is_free, random.sample(PORTS, len(PORTS))), count))
+    """Ports of the loopback address that nobody uses, neither for TCP nor for UDP, and that were not given out before;
+    random, for others pick as well."""
+    wanted = (port for port in random.sample(PORTS, len(PORTS)) if port not in given_out and is_free(port))
+    ports = list(islice(wanted, count))
+    given_out.update(ports)
+    return ports
 
 
 def is_free(port: int) -> bool:
