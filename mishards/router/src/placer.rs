@@ -55,7 +55,7 @@ impl Placer {
         topology: Arc<Topology>,
         catalog: Arc<CatalogView>,
     ) -> Arc<Placer> {
-        let nothing = Placement::new(Arc::clone(&policy), [], Vec::new());
+        let nothing = Placement::new(&*policy, [], Vec::new());
         Arc::new(Placer { policy, topology, catalog, placement: ArcSwap::from_pointee(nothing) })
     }
 
@@ -64,9 +64,9 @@ impl Placer {
     }
 
     /// Where the segments of a snapshot go on the nodes that take traffic now.
-    pub fn place_all(&self, snapshot: &Snapshot) -> Placement {
+    pub async fn place_all(&self, snapshot: &Arc<Snapshot>) -> Arc<Placement> {
         let nodes = self.placement().nodes().iter().cloned().collect();
-        self.place(&nodes, Some(snapshot))
+        self.place(&nodes, Some(snapshot)).await
     }
 
     /// What each node that takes traffic has to hold.
@@ -81,11 +81,11 @@ impl Placer {
         let warm = Arc::new(Notify::new());
         let mut taking = Taking::default();
         let mut warming: Option<Warming> = None;
+        self.step(&mut taking, &mut warming, &warm).await;
         loop {
-            self.step(&mut taking, &mut warming, &warm);
             self.count(&metrics);
             tokio::select! {
-                () = tokio::time::sleep(COUNT_EVERY) => {}
+                () = tokio::time::sleep(COUNT_EVERY) => continue,
                 _ = nodes.changed() => {}
                 _ = catalog.changed() => {}
                 () = warm.notified() => {}
@@ -93,11 +93,12 @@ impl Placer {
             tokio::time::sleep(SETTLE).await;
             nodes.mark_unchanged();
             catalog.mark_unchanged();
+            self.step(&mut taking, &mut warming, &warm).await;
         }
     }
 
     /// Brings the placement up to date, and begins to warm nodes that come or take over.
-    fn step(&self, taking: &mut Taking, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
+    async fn step(&self, taking: &mut Taking, warming: &mut Option<Warming>, warm: &Arc<Notify>) {
         let nodes = self.topology.nodes();
         let mut target = nodes.readers();
         let now = self.topology.now();
@@ -116,13 +117,13 @@ impl Placer {
         if together || is_warm || snapshot.as_ref().is_none_or(|s| s.segments().next().is_none()) {
             taking.nodes.clone_from(&target);
         }
-        let now = self.place(&taking.nodes, snapshot.as_deref());
+        let now = self.place(&taking.nodes, snapshot.as_ref()).await;
         if taking.nodes == target {
             *warming = None;
         } else if warming.as_ref().is_none_or(|w| w.target != target)
             && let Some(snapshot) = snapshot
         {
-            let next = self.place(&target, Some(&snapshot));
+            let next = self.place(&target, Some(&snapshot)).await;
             let wanted = moved(&now, &next, &snapshot);
             tracing::info!(nodes = ?target, "nodes open the segments that they take over");
             let (topology, warm) = (Arc::clone(&self.topology), Arc::clone(warm));
@@ -132,7 +133,7 @@ impl Placer {
             });
             *warming = Some(Warming { target, work });
         }
-        self.placement.store(Arc::new(now));
+        self.placement.store(now);
     }
 
     /// How many nodes answer, by what they do, and at which V this router is.
@@ -150,9 +151,20 @@ impl Placer {
         }
     }
 
-    fn place(&self, nodes: &BTreeSet<String>, snapshot: Option<&Snapshot>) -> Placement {
-        let loads = snapshot.map_or_else(Vec::new, loads);
-        Placement::new(Arc::clone(&self.policy), nodes.iter().cloned(), loads)
+    /// Off the async workers: with many nodes and segments it takes a while.
+    async fn place(&self, nodes: &BTreeSet<String>, snapshot: Option<&Arc<Snapshot>>) -> Arc<Placement> {
+        let (policy, before) = (Arc::clone(&self.policy), self.placement());
+        let (nodes, snapshot) = (nodes.clone(), snapshot.cloned());
+        let place = move || {
+            let loads = snapshot.as_deref().map_or_else(Vec::new, loads);
+            match nodes.iter().eq(before.nodes()) {
+                true => before.of(loads),
+                false => Placement::new(&*policy, nodes, loads),
+            }
+        };
+        let placed = tokio::task::spawn_blocking(place).await;
+        // It fails at the end of the process only, or when the policy panics, which is logged: then all stays as it is.
+        placed.map_or_else(|_| self.placement(), Arc::new)
     }
 }
 

@@ -2,10 +2,11 @@
 //! so that no node holds much more than its share, and few segments move when a node comes or goes.
 //! (Mirrokni, Thorup, Zadimoghaddam: Consistent Hashing with Bounded Loads, 2018; here the load is bytes.)
 
-use super::{Load, PlacementPolicy};
-use consistent_hash_ring::RingBuilder;
+use super::{Load, PlacementPolicy, Places};
+use consistent_hash_ring::{Ring, RingBuilder};
 use std::hash::BuildHasherDefault;
-use xxhash_rust::xxh3::Xxh3Default;
+use std::sync::Arc;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// Points of a node on the ring. Never 0: a node without points makes the crate's replica walk endless.
 const VIRTUAL_NODES: usize = 256;
@@ -18,16 +19,29 @@ type Hasher = BuildHasherDefault<Xxh3Default>;
 pub struct BoundedRing;
 
 impl PlacementPolicy for BoundedRing {
-    fn place(&self, nodes: &[String], segments: &[Load]) -> Vec<Vec<u16>> {
+    fn on(&self, nodes: &[String]) -> Arc<dyn Places> {
         let numbers = 0..nodes.len() as u16;
-        let named = nodes.iter().zip(numbers).map(|(name, number)| Point { name: name.clone(), number });
+        let named =
+            nodes.iter().zip(numbers).map(|(name, number)| Point { name: xxh3_64(name.as_bytes()), number });
         let ring = RingBuilder::new(Hasher::default()).vnodes(VIRTUAL_NODES).nodes_iter(named).build();
-        let bound = bound(nodes.len(), segments);
-        let mut held = vec![0; nodes.len()];
+        Arc::new(Built { nodes: nodes.len(), ring })
+    }
+}
+
+/// The ring of one set of nodes.
+struct Built {
+    nodes: usize,
+    ring: Ring<Point, Hasher>,
+}
+
+impl Places for Built {
+    fn place(&self, segments: &[Load]) -> Vec<Vec<u16>> {
+        let bound = bound(self.nodes, segments);
+        let mut held = vec![0; self.nodes];
         let place = |load: &Load| {
             let way: Vec<u16> =
-                ring.replicas(load.segment.0).take(nodes.len()).map(|point| point.number).collect();
-            let replicas = load.replicas.min(nodes.len());
+                self.ring.replicas(load.segment.0).take(self.nodes).map(|point| point.number).collect();
+            let replicas = load.replicas.min(self.nodes);
             let order = with_room_first(&way, replicas, |node| held[node] < bound);
             order.iter().take(replicas).for_each(|node| held[usize::from(*node)] += load.bytes);
             order
@@ -55,10 +69,10 @@ fn bound(nodes: usize, segments: &[Load]) -> u64 {
     (total / nodes.max(1) as u64).saturating_mul(BOUND.0) / BOUND.1 + 1
 }
 
-/// A node on the ring: hashed by its name.
+/// A node on the ring, where there are many of it, by the hash of its name.
 #[derive(Clone)]
 struct Point {
-    name: String,
+    name: u64,
     number: u16,
 }
 
@@ -84,7 +98,7 @@ mod tests {
     fn held(segments: &[Load]) -> [u64; 5] {
         let nodes: Vec<String> = (0..5).map(|i| format!("node-{i}")).collect();
         let mut held = [0; 5];
-        for (load, order) in segments.iter().zip(BoundedRing.place(&nodes, segments)) {
+        for (load, order) in segments.iter().zip(BoundedRing.on(&nodes).place(segments)) {
             order.iter().take(load.replicas).for_each(|node| held[usize::from(*node)] += load.bytes);
         }
         held

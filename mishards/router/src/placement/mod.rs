@@ -24,9 +24,15 @@ pub struct Load {
 /// A way of placing segments. To add one: a file beside this one, and a line in [`POLICIES`], which also puts it under the
 /// suite that all of them pass.
 pub trait PlacementPolicy: Send + Sync + 'static {
-    /// For each segment all nodes, as indices into `nodes`, in the order in which they are asked: the segment is placed on
-    /// the first `replicas` of them. `nodes` are sorted and differ; segments come in the order of their ids.
-    fn place(&self, nodes: &[String], segments: &[Load]) -> Vec<Vec<u16>>;
+    /// Makes what depends on the nodes alone, which are sorted and differ.
+    fn on(&self, nodes: &[String]) -> Arc<dyn Places>;
+}
+
+/// A policy on one set of nodes. Placing a single segment is to be cheap: searches do it for segments that came just now.
+pub trait Places: Send + Sync {
+    /// For each segment all nodes, as indices, in the order in which they are asked: the segment is placed on the first
+    /// `replicas` of them. Segments come in the order of their ids.
+    fn place(&self, segments: &[Load]) -> Vec<Vec<u16>>;
 }
 
 type Make = fn() -> Arc<dyn PlacementPolicy>;
@@ -48,8 +54,8 @@ pub fn policy(name: &str) -> Result<Arc<dyn PlacementPolicy>, String> {
 
 /// Where the segments of one snapshot are, on one set of nodes.
 pub struct Placement {
-    policy: Arc<dyn PlacementPolicy>,
     nodes: Vec<String>,
+    places: Arc<dyn Places>,
     placed: HashMap<SegmentId, (Load, Vec<u16>)>,
 }
 
@@ -63,17 +69,22 @@ pub struct Share {
 impl Placement {
     /// Names in any order; the result depends on the set alone.
     pub fn new(
-        policy: Arc<dyn PlacementPolicy>,
+        policy: &dyn PlacementPolicy,
         names: impl IntoIterator<Item = String>,
-        mut loads: Vec<Load>,
+        loads: Vec<Load>,
     ) -> Placement {
         let mut nodes: Vec<String> = names.into_iter().collect();
         nodes.sort();
         nodes.dedup();
+        Placement { places: policy.on(&nodes), nodes, placed: HashMap::new() }.of(loads)
+    }
+
+    /// Other segments on the same nodes.
+    pub fn of(&self, mut loads: Vec<Load>) -> Placement {
         loads.sort_by_key(|load| load.segment);
-        let orders = if nodes.is_empty() { Vec::new() } else { policy.place(&nodes, &loads) };
+        let orders = if self.nodes.is_empty() { Vec::new() } else { self.places.place(&loads) };
         let placed = loads.iter().zip(orders).map(|(load, order)| (load.segment, (*load, order))).collect();
-        Placement { policy, nodes, placed }
+        Placement { nodes: self.nodes.clone(), places: Arc::clone(&self.places), placed }
     }
 
     pub fn nodes(&self) -> &[String] {
@@ -90,7 +101,7 @@ impl Placement {
         if self.nodes.is_empty() {
             return (Vec::new(), 1);
         }
-        let alone = self.policy.place(&self.nodes, &[Load { segment, bytes: 0, replicas: 1 }]);
+        let alone = self.places.place(&[Load { segment, bytes: 0, replicas: 1 }]);
         (alone.first().map_or_else(Vec::new, |order| order.iter().filter_map(name).collect()), 1)
     }
 

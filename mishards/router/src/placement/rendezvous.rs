@@ -2,16 +2,27 @@
 //! (Thaler, Ravishankar: Using name-based mappings to increase hit rates, 1998.) It bounds nothing, and nothing that
 //! happens to one segment ever moves another.
 
-use super::{Load, PlacementPolicy};
+use super::{Load, PlacementPolicy, Places};
 use mishards_types::SegmentId;
 use std::cmp::Reverse;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub struct Rendezvous;
 
 impl PlacementPolicy for Rendezvous {
-    fn place(&self, nodes: &[String], segments: &[Load]) -> Vec<Vec<u16>> {
-        segments.iter().map(|load| order(nodes, load.segment)).collect()
+    fn on(&self, nodes: &[String]) -> Arc<dyn Places> {
+        Arc::new(Draws { nodes: nodes.to_vec() })
+    }
+}
+
+struct Draws {
+    nodes: Vec<String>,
+}
+
+impl Places for Draws {
+    fn place(&self, segments: &[Load]) -> Vec<Vec<u16>> {
+        segments.iter().map(|load| order(&self.nodes, load.segment)).collect()
     }
 }
 

@@ -10,8 +10,8 @@ fn segments(n: i64, replicas: usize) -> Vec<Load> {
     (0..n).map(|i| Load { segment: SegmentId(i), bytes: 1000, replicas }).collect()
 }
 
-fn on_all(test: impl Fn(&str, Arc<dyn PlacementPolicy>)) {
-    POLICIES.iter().for_each(|(name, make)| test(name, make()));
+fn on_all(test: impl Fn(&str, &dyn PlacementPolicy)) {
+    POLICIES.iter().for_each(|(name, make)| test(name, &*make()));
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn every_node_is_a_candidate_once() {
 #[test]
 fn no_nodes_or_no_segments_are_no_trouble() {
     on_all(|_, policy| {
-        let nobody = Placement::new(Arc::clone(&policy), Vec::new(), segments(3, 1));
+        let nobody = Placement::new(policy, Vec::new(), segments(3, 1));
         assert!(nobody.candidates(SegmentId(1)).0.is_empty() && nobody.owners(SegmentId(9)).is_empty());
-        let nothing = Placement::new(Arc::clone(&policy), names(2), Vec::new());
+        let nothing = Placement::new(policy, names(2), Vec::new());
         assert_eq!(nothing.candidates(SegmentId(1)).0.len(), 2);
         let few = Placement::new(policy, names(2), segments(10, 5));
         assert_eq!(few.owners(SegmentId(1)).len(), 2);
@@ -57,7 +57,7 @@ fn the_order_of_joining_does_not_matter() {
         reversed.reverse();
         let mut shuffled = segments(300, 1);
         shuffled.reverse();
-        let a = Placement::new(Arc::clone(&policy), names(4), segments(300, 1));
+        let a = Placement::new(policy, names(4), segments(300, 1));
         let b = Placement::new(policy, reversed, shuffled);
         let differs = (0..500).find(|id| a.candidates(SegmentId(*id)) != b.candidates(SegmentId(*id)));
         assert_eq!(differs, None, "{name}");
@@ -77,7 +77,7 @@ fn segments_spread() {
 #[test]
 fn a_lost_node_moves_little_but_its_own() {
     on_all(|name, policy| {
-        let all = Placement::new(Arc::clone(&policy), names(8), segments(8_000, 1));
+        let all = Placement::new(policy, names(8), segments(8_000, 1));
         let less = Placement::new(policy, names(7), segments(8_000, 1));
         let stays = |id: &i64| all.owners(SegmentId(*id))[0] != "node-7";
         let moved =
@@ -90,7 +90,7 @@ fn a_lost_node_moves_little_but_its_own() {
 #[test]
 fn one_more_segment_moves_no_other() {
     on_all(|name, policy| {
-        let before = Placement::new(Arc::clone(&policy), names(6), segments(1_000, 2));
+        let before = Placement::new(policy, names(6), segments(1_000, 2));
         let after = Placement::new(policy, names(6), segments(1_001, 2));
         let moved =
             (0..1_000).filter(|id| before.owners(SegmentId(*id)) != after.owners(SegmentId(*id))).count();
@@ -101,10 +101,32 @@ fn one_more_segment_moves_no_other() {
 #[test]
 fn another_replica_joins_the_first() {
     on_all(|name, policy| {
-        let one = Placement::new(Arc::clone(&policy), names(6), Vec::new());
+        let one = Placement::new(policy, names(6), Vec::new());
         let (order, _) = one.candidates(SegmentId(7));
         let two =
             Placement::new(policy, names(6), vec![Load { segment: SegmentId(7), bytes: 1, replicas: 2 }]);
         assert_eq!(two.owners(SegmentId(7)), order[..2], "{name}");
     });
+}
+
+/// Counts how often what depends on the nodes alone is made.
+struct Counted(std::sync::atomic::AtomicUsize);
+
+impl PlacementPolicy for Counted {
+    fn on(&self, nodes: &[String]) -> Arc<dyn Places> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        bounded_ring::BoundedRing.on(nodes)
+    }
+}
+
+#[test]
+fn the_nodes_are_prepared_once_whatever_segments_come() {
+    let policy = Counted(std::sync::atomic::AtomicUsize::new(0));
+    let placement = Placement::new(&policy, names(4), segments(10, 1));
+    let more = placement.of(segments(20, 1));
+    for id in 0..100 {
+        assert_eq!(placement.candidates(SegmentId(id)).0.len(), 4);
+        assert_eq!(more.candidates(SegmentId(id)).0.len(), 4);
+    }
+    assert_eq!(policy.0.into_inner(), 1);
 }

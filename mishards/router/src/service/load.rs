@@ -48,7 +48,7 @@ impl Router {
 
     /// Has the segments of a collection opened where they are placed; what takes longer goes on in the background.
     async fn warm(&self, named: Named) {
-        let (nodes, placement) = (self.topology.nodes(), self.placer.place_all(&named.snapshot));
+        let (nodes, placement) = (self.topology.nodes(), self.placer.place_all(&named.snapshot).await);
         let mut wanted = Wanted::new();
         let loaded = named.snapshot.segments_of(named.collection.id);
         for segment in loaded.filter(|s| named.collection.load.has(s.partition)) {

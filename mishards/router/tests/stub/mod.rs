@@ -169,6 +169,8 @@ impl Stub {
     async fn read(&self, scope: Scope, nq: u32) -> Answer<RowBatch> {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let _under_way = UnderWay(&self.under_way);
+        // As over a connection: it is not there at once.
+        tokio::task::yield_now().await;
         let mut batch = self.batch(&scope, nq);
         self.searched.lock().unwrap().push(batch.served.as_ref().unwrap().segments.clone());
         let does = self.does.lock().unwrap().clone();
