@@ -85,7 +85,8 @@ impl Placer {
         loop {
             self.count(&metrics);
             tokio::select! {
-                () = tokio::time::sleep(COUNT_EVERY) => continue,
+                // A task is finished a little after it has said so.
+                () = tokio::time::sleep(COUNT_EVERY) => if warming.is_none() { continue },
                 _ = nodes.changed() => {}
                 _ = catalog.changed() => {}
                 () = warm.notified() => {}

@@ -4,6 +4,8 @@ mod members;
 mod nodes;
 mod probe;
 mod refused;
+#[cfg(test)]
+mod tests;
 
 use crate::catalog_view::StateFile;
 use crate::hedge::Hedging;

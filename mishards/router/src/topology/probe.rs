@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const LATE_PROBES: u32 = 2;
 
 /// What came of a probe.
-enum Probe {
+pub(super) enum Probe {
     Answers(Box<Node>),
     /// It answers and is not ours to ask, for this reason.
     Refused(String),
@@ -91,7 +91,7 @@ impl Topology {
 
     /// Notes what came of a probe, and whether another is due at once; nothing when it is no member any more. One that is
     /// late once may only have much to do: it stays as it was.
-    fn note(&self, contact: &Arc<Contact>, probe: Probe) -> Option<bool> {
+    pub(super) fn note(&self, contact: &Arc<Contact>, probe: Probe) -> Option<bool> {
         let key = &contact.name;
         let mut members = self.members();
         let peer = members.get_mut(key).filter(|peer| Arc::ptr_eq(&peer.contact, contact))?;
@@ -116,17 +116,17 @@ impl Topology {
                 peer.node.take_if(|_| peer.late >= LATE_PROBES);
             }
         }
-        let again_at_once = is_late && peer.node.is_some();
+        let answers = peer.node.is_some();
         let (listed, past) = (peer.is_listed(), peer.is_past_grace(self.now()));
         self.publish(&members);
-        let is_used = || self.nodes().by_name.values().any(|node| node.key == *key);
-        if past || !listed && !is_used() {
+        let is_refused = self.refusals().contains_key(key);
+        if past || !listed && (!answers || is_refused) {
             members.remove(key);
             self.refusals().remove(key);
             self.publish(&members);
             return None;
         }
-        Some(again_at_once)
+        Some(is_late && answers)
     }
 
     /// Makes the nodes that answer, and see our directory, those that are asked.
@@ -142,11 +142,11 @@ impl Topology {
         let mut by_name: BTreeMap<String, Node> = found.into_iter().map(|n| (n.name.clone(), n)).collect();
         for node in by_name.values_mut() {
             match before.by_name.get(&node.name) {
-                Some(known) if Arc::ptr_eq(&known.client, &node.client) => {
+                Some(known) if known.address == node.address => {
                     node.gone = known.gone.clone();
                     node.health = Arc::clone(&known.health);
                 }
-                // What it was asked by another way is asked again.
+                // What it was asked where it was before is asked again.
                 Some(known) => known.gone.cancel(),
                 None => {}
             }
