@@ -56,7 +56,11 @@ impl DemoCluster {
         let serving = Arc::clone(&router);
         tokio::spawn(client_server::serve(clients, serving, limits::RECV_BYTES, CancellationToken::new()));
         let started = base.clock.elapsed();
-        while !router.is_ready() {
+        let whole = |router: &Router| {
+            let status = router.status();
+            status.nodes.len() == names.len() && status.nodes.iter().all(|node| node.state == "serving")
+        };
+        while !router.is_ready() || !whole(&router) {
             if base.clock.elapsed().saturating_sub(started) > READY_WITHIN {
                 return Err("the demo's cluster did not become ready".to_owned());
             }
@@ -106,6 +110,8 @@ async fn start_node(
         parts.others = Others::Dead;
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
+        // The writable node has marked it: a node that sees no mark is not used.
+        node.look_at_directory().await.map_err(|e| e.to_string())?;
         tokio::spawn(node.follow(Peers::follow(list, name)));
         tokio::spawn(node.tidy());
     }
