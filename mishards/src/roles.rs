@@ -5,7 +5,7 @@ use crate::parts::{Base, connect_grpc, connect_local};
 use crate::peers::Peers;
 use crate::{client_server, discovery, election, node_server, ops, shutdown};
 use mishards_discovery::{Announced, Discovery};
-use mishards_node::{Others, Writer};
+use mishards_node::{Node, Others, Writer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -104,9 +104,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let stop = shutdown::on_signal()?;
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
-    node.look_at_directory().await.map_err(|e| e.to_string())?;
-    tokio::spawn(node.follow(Peers::follow(&discovery, base.config.text("node.name"))));
-    tokio::spawn(node.tidy());
+    start_reading(&node, &discovery, base.config.text("node.name")).await?;
     let draining = stop.clone();
     let ready = Arc::new(move || !draining.is_cancelled());
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
@@ -122,6 +120,15 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let serve = node_server::serve(api, node, closing.clone());
     let serve = leave_first(announced, stop, serve);
     until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
+}
+
+/// Begins what a read-only node does besides answering. `own` is its name.
+pub async fn start_reading(node: &Node, discovery: &Arc<dyn Discovery>, own: &str) -> Result<(), String> {
+    // First of all: one that sees no mark, or that of another cluster, is not to answer.
+    node.look_at_directory().await.map_err(|e| e.to_string())?;
+    tokio::spawn(node.follow(Peers::follow(discovery, own)));
+    tokio::spawn(node.tidy());
+    Ok(())
 }
 
 /// A token that is cancelled a while after another.

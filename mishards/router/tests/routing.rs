@@ -151,16 +151,27 @@ async fn what_a_silent_node_has_in_hand_is_asked_of_others_before_it_is_given_up
     cluster.node("a").does(Does::Stop);
     assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     assert_eq!(cluster.state("a"), "avoided");
-    let before = cluster.node("a").searches();
+    is_passed_over(&cluster, "a").await;
+    wait_for("a is given up", || cluster.state("a") == "gone").await;
+    serves_again(&cluster, "a").await;
+}
+
+/// Searches are complete, and none of them asks this node.
+async fn is_passed_over(cluster: &Cluster, name: &str) {
+    let before = cluster.node(name).searches();
     for _ in 0..5 {
         assert_eq!(cluster.search().await.unwrap(), cluster.expected());
     }
-    assert_eq!(cluster.node("a").searches(), before, "nobody waits for it again");
-    wait_for("a is given up", || cluster.state("a") == "gone").await;
-    cluster.node("a").does(Does::Answer);
-    wait_for("a is back", || cluster.state("a") == "serving").await;
+    assert_eq!(cluster.node(name).searches(), before);
+}
+
+/// A node that is well again is asked again.
+async fn serves_again(cluster: &Cluster, name: &str) {
+    let before = cluster.node(name).searches();
+    cluster.node(name).does(Does::Answer);
+    wait_for("it serves", || cluster.state(name) == "serving").await;
     cluster.search().await.unwrap();
-    assert!(cluster.node("a").searches() > before);
+    assert!(cluster.node(name).searches() > before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,16 +220,9 @@ async fn a_node_that_fails_again_and_again_is_asked_last_and_tried_again_later()
         }
     };
     tokio::time::timeout(Duration::from_secs(20), fails_until_it_is_avoided).await.unwrap();
-    let before = cluster.node("a").searches();
-    for _ in 0..5 {
-        assert_eq!(cluster.search().await.unwrap(), cluster.expected());
-    }
-    assert_eq!(cluster.node("a").searches(), before);
+    is_passed_over(&cluster, "a").await;
     cluster.clock.go_on();
-    cluster.node("a").does(Does::Answer);
-    wait_for("the pause is over", || cluster.state("a") == "serving").await;
-    cluster.search().await.unwrap();
-    assert!(cluster.node("a").searches() > before);
+    serves_again(&cluster, "a").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,7 @@
 use super::Client;
 use crate::config;
 use crate::parts::{Base, connect_grpc};
-use crate::peers::Peers;
-use crate::{client_server, node_server};
+use crate::{client_server, node_server, roles};
 use mishards_discovery::{Discovery, StaticList};
 use mishards_node::Others;
 use mishards_proto::milvus::milvus_service_client::MilvusServiceClient;
@@ -62,7 +61,8 @@ impl DemoCluster {
         };
         while !router.is_ready() || !whole(&router) {
             if base.clock.elapsed().saturating_sub(started) > READY_WITHIN {
-                return Err("the demo's cluster did not become ready".to_owned());
+                let unused = router.status().unused;
+                return Err(format!("the demo's cluster did not become ready; not used: {unused:?}"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -110,10 +110,7 @@ async fn start_node(
         parts.others = Others::Dead;
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
-        // The writable node has marked it: a node that sees no mark is not used.
-        node.look_at_directory().await.map_err(|e| e.to_string())?;
-        tokio::spawn(node.follow(Peers::follow(list, name)));
-        tokio::spawn(node.tidy());
+        roles::start_reading(&node, list, name).await?;
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())

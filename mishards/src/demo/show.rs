@@ -28,7 +28,7 @@ pub fn answer(question: &str, filter: &str, hits: &[Hit], took: Duration, covera
         println!("  {:.3}  {:<24} {:<12} {tags}", hit.score, hit.name, hit.section);
     }
     println!("  {:.1} ms in all:", took.as_secs_f64() * 1000.0);
-    for done in coverage.subqueries.iter().filter(|done| done.what == "search") {
+    for done in coverage.subqueries.iter().filter(|done| done.what == "search" && done.failure.is_none()) {
         let growing = if done.growing { " and the growing rows" } else { "" };
         let ids = done.segments.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
         let segments = if ids.is_empty() { "no segments".to_owned() } else { format!("segments {ids}") };

@@ -114,13 +114,11 @@ impl Router {
                 ));
             }
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
-            let write = write_for(&named, &request.collection_name);
-            let (keys, resolved_at, write) = match listed_keys(&named.collection, &predicate) {
-                Some(keys) => (keys, 0, write),
+            let (keys, resolved_at) = match listed_keys(&named.collection, &predicate) {
+                Some(keys) => (keys, 0),
                 None => {
                     let filter = Filter { text: request.expr.clone(), values: values.clone() };
-                    let (keys, at) = self.matching_keys(call, read, &filter).await?;
-                    (keys, at, write)
+                    self.matching_keys(call, read, &filter).await?
                 }
             };
             let count = keys.len() as i64;
@@ -135,7 +133,12 @@ impl Router {
                     ..Default::default()
                 });
             }
-            let write = WriteRequest { deletes, delete_partition, resolved_at, ..write };
+            let write = WriteRequest {
+                deletes,
+                delete_partition,
+                resolved_at,
+                ..write_for(&named, &request.collection_name)
+            };
             if let Some(done) = self.write(write).await? {
                 return Ok(MutationResult {
                     status: Some(ok()),
@@ -174,8 +177,11 @@ impl Router {
 
     /// The keys that a filter matches now, and when now is.
     async fn matching_keys(&self, call: &Call, read: Read<'_>, filter: &Filter) -> Result<(Vec<Key>, u64)> {
-        let (collection, filter_text) = (read.collection.to_owned(), filter.text.clone());
-        call.is_about(Subject { collection, filter: filter_text, nq: 0, limit: 0 });
+        call.is_about(Subject {
+            collection: read.collection.to_owned(),
+            filter: filter.text.clone(),
+            ..Subject::default()
+        });
         self.replanned(call, || async {
             let (_, plan) = self.route(call, read, filter).await?;
             call.plan(&plan);

@@ -42,14 +42,13 @@ const DIM: usize = 4;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Does {
     Answer,
-    /// After a while.
-    Late(Duration),
     Hang,
     /// Neither searches nor probes are answered: a process that is stopped.
     Stop,
     /// It cannot be reached, or the connection breaks while it works.
     Unreached,
     Break,
+    /// After a while.
     BreakLate(Duration),
     Fail(mishards_router::Kind),
     /// An answer without one of its segments, but with their rows.
@@ -176,7 +175,6 @@ impl Stub {
         let does = self.does.lock().unwrap().clone();
         match does {
             Does::Answer => {}
-            Does::Late(wait) => tokio::time::sleep(wait).await,
             Does::Hang | Does::Stop => std::future::pending().await,
             Does::Unreached => return fails(mishards_router::Kind::Unreached, "refused"),
             Does::Break => return fails(mishards_router::Kind::Broken, "reset"),
