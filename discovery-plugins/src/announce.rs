@@ -20,20 +20,25 @@ impl Announced {
     pub fn start(discovery: Arc<dyn Discovery>, member: Member, ttl: Duration) -> Announced {
         let (leave, mut left) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let renew = async {
-                loop {
-                    if let Err(e) = discovery.register(&member).await {
+            loop {
+                let mut renewal = discovery.register(&member);
+                tokio::select! {
+                    done = &mut renewal => if let Err(e) = done {
                         tracing::warn!(member = %member.name, error = %e, "this node could not be announced, trying again");
+                    },
+                    _ = &mut left => {
+                        // What was sent may still be done, and is not to be done after the farewell. One that hangs is
+                        // not waited for.
+                        let _ = tokio::time::timeout(PATIENCE / 2, renewal).await;
+                        break;
                     }
-                    tokio::time::sleep(ttl / 3).await;
                 }
-            };
-            // A renewal that hangs does not keep it.
-            tokio::select! {
-                () = renew => {}
-                _ = &mut left => {}
+                tokio::select! {
+                    () = tokio::time::sleep(ttl / 3) => {}
+                    _ = &mut left => break,
+                }
             }
-            match tokio::time::timeout(PATIENCE, discovery.deregister(&member.name)).await {
+            match tokio::time::timeout(PATIENCE / 2, discovery.deregister(&member.name)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) => tracing::warn!(error = %e, "this node's announcement was not taken back"),
                 Err(_) => tracing::warn!("this node's announcement was not taken back in time"),

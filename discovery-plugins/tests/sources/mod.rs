@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an announcement lives in the suite. Leases of etcd have whole seconds.
-pub const TTL: Duration = Duration::from_secs(2);
+pub const TTL: Duration = Duration::from_secs(4);
 
 /// One source of membership. Those of one test share nothing.
 #[async_trait]
