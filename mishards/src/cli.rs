@@ -76,6 +76,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for acknowledged data that is missing, after a start was refused because of it
+    #[command(
+        after_help = "Stop the writable node first. Without --accept-loss nothing is changed. Put back what can be put \
+        back, then run this again; what is still missing is given up with --accept-loss, and the writable node starts again."
+    )]
+    Repair {
+        /// Directory of a standalone server [default: ./mishards-data]
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        data_dir: Option<String>,
+        /// Settings of the writable node, in TOML
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Give up what is missing: rows and deletes in it are lost for good
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Print the effective settings and where each value came from
     Config {
         /// Settings in TOML

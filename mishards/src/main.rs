@@ -45,6 +45,10 @@ fn run(cli: cli::Cli) -> Result<(), String> {
         cli::Command::Explain { read, router, json } => {
             runtime.block_on(operator::explain(&router.ops, read, json))
         }
+        cli::Command::Repair { data_dir, config, accept_loss } => {
+            let config = start(config.as_deref(), &[("cluster.shared_dir", data_dir)])?;
+            runtime.block_on(operator::repair(config, accept_loss))
+        }
         cli::Command::Demo { once } => runtime.block_on(demo::run(once)),
         cli::Command::Standalone { data_dir, listen, ops_listen, config } => {
             let flags = [

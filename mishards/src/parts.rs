@@ -212,6 +212,7 @@ impl Base {
             node: options,
             ingest,
             others: Others::Unknown,
+            accept_losses: false,
         };
         Ok((node, parts))
     }

@@ -30,4 +30,4 @@ pub use options::{IngestOptions, NodeOptions};
 pub use pools::Pools;
 pub use service::{API_VERSION, Node, NodeParts};
 pub use standby::LogSource;
-pub use writer::{Others, Writer, WriterParts, silent_lease};
+pub use writer::{Others, Writer, WriterParts, find_losses, silent_lease};

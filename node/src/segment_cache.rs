@@ -9,7 +9,7 @@ use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{Delete, SegmentReader, Tombstone, check_trailer, decode_deletes, decode_delta};
 use mishards_storage::Storage;
-use mishards_types::{Clock, Code, Schema, SegmentId, Sequence};
+use mishards_types::{Clock, Code, Key, Schema, SegmentId, Sequence};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,8 +103,10 @@ impl SegmentCache {
         slot.check(now)?;
         let opened = match slot.open.take() {
             Some(open) if open.files == files => Ok(open),
-            Some(open) => self.update(open, segment, files),
-            None => self.load(segment, schema, files),
+            // The footer's name has the incarnation that wrote it: one id may come twice when directory and catalog were
+            // both put back to an older copy.
+            Some(open) if open.files.first() == files.first() => self.update(open, segment, files),
+            _ => self.load(segment, schema, files),
         };
         let opened = self.once_more(opened, segment, schema);
         let mut open = slot.note(now, opened)?;
@@ -178,6 +180,7 @@ impl SegmentCache {
         let repeated_keys = order.windows(2).any(|w| key(w[0]) == key(w[1]));
         let mut unit = Unit {
             segment: segment.id,
+            partition: segment.partition,
             schema: Arc::clone(schema),
             newest_row: reader.rows.max_timestamp(),
             tombstones: Arc::new(Tombstones::none(reader.rows.len())),
@@ -186,6 +189,7 @@ impl SegmentCache {
             graphs: HashMap::new(),
             inverted: HashMap::new(),
             repeated_keys,
+            run_before: 0,
         };
         self.read_deletes(&mut unit, segment)?;
         self.open_indexes(&mut unit, segment)?;
@@ -258,11 +262,9 @@ impl SegmentCache {
     fn apply(&self, open: &mut Open, segment: &Segment, deltas: &Deltas) -> Result<Arc<Unit>> {
         let mut files: Vec<&DeltaFile> = deltas.files.iter().filter(|d| d.through > open.applied).collect();
         files.sort_by_key(|d| d.first);
-        let mut found = Vec::new();
+        let mut read = Vec::new();
         for file in files {
-            for delete in self.delta(file)?.iter().filter(|d| d.sequence > open.applied) {
-                hide(&open.unit, segment, delete, &mut found);
-            }
+            read.push(self.delta(file)?);
         }
         let from_files = open.applied.max(deltas.through);
         let Some((newer, through)) = self.deletes.since(segment.collection, from_files) else {
@@ -276,7 +278,9 @@ impl SegmentCache {
             let needed = deltas.needed;
             return Err(Failure::not_caught_up(format!("deletes up to {needed} are not here any more")));
         }
-        newer.iter().for_each(|delete| hide(&open.unit, segment, delete, &mut found));
+        let from_files_list = read.iter().flat_map(|list| list.iter()).filter(|d| d.sequence > open.applied);
+        let here = |d: &&Delete| d.partition.0 == 0 || d.partition == segment.partition;
+        let found = hidden_rows(&open.unit, from_files_list.chain(newer.iter().map(|d| &**d)).filter(here));
         if !found.is_empty() {
             let mut unit = (*open.unit).clone();
             unit.tombstones = Arc::new(unit.tombstones.with(found));
@@ -313,16 +317,29 @@ impl SegmentCache {
     }
 }
 
-fn hide(unit: &Unit, segment: &Segment, delete: &Delete, found: &mut Vec<Tombstone>) {
-    if delete.partition.0 != 0 && delete.partition != segment.partition {
-        return;
-    }
-    let Some(keys) = &unit.keys else { return };
-    for row in keys.rows_of(&delete.key) {
-        if unit.timestamp(row) <= delete.resolved_at {
-            found.push(Tombstone { row, visible_at: delete.visible_at });
+/// The rows that deletes hide, given in log order: each once, from the first delete on that hides it. The cost is that of
+/// the deletes and of the rows with their keys, not of their product.
+fn hidden_rows<'a>(unit: &Unit, deletes: impl Iterator<Item = &'a Delete>) -> Vec<Tombstone> {
+    let Some(keys) = &unit.keys else { return Vec::new() };
+    let mut by_key: HashMap<&Key, Vec<&Delete>> = HashMap::new();
+    deletes.for_each(|delete| by_key.entry(&delete.key).or_default().push(delete));
+    let mut found = Vec::new();
+    for (key, mut deletes) in by_key {
+        // One that reaches no farther than one before it hides nothing more.
+        let mut reach = None;
+        deletes.retain(|d| {
+            let goes_farther = reach.is_none_or(|reach| d.resolved_at > reach);
+            reach = reach.max(Some(d.resolved_at));
+            goes_farther
+        });
+        for row in keys.rows_of(key).filter(|row| !unit.tombstones.is_hidden(*row)) {
+            let timestamp = unit.timestamp(row);
+            let first = deletes.partition_point(|d| d.resolved_at < timestamp);
+            found.extend(deletes.get(first).map(|d| Tombstone { row, visible_at: d.visible_at }));
         }
     }
+    found.sort_unstable_by_key(|t| (t.visible_at, t.row));
+    found
 }
 
 fn damaged(segment: &Segment, e: mishards_segment::Error) -> Failure {

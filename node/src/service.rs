@@ -396,10 +396,16 @@ fn search_job(request: SearchRequest) -> Result<SearchJob> {
 
 fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>]) {
     for row in &found {
+        let unit = &units[row.unit];
+        let is_growing = unit.segment.0 == 0;
         batch.timestamps.push(row.timestamp.0);
-        batch.segments.push(units[row.unit].segment.0);
-        batch.rows.push(row.row);
+        batch.segments.push(unit.segment.0);
+        batch.rows.push(if is_growing { unit.ordinal(row.row) } else { row.row });
+        batch.partitions.push(if is_growing { unit.partition.0 } else { 0 });
         batch.scores.push(row.distance);
+    }
+    if batch.partitions.iter().all(|id| *id == 0) {
+        batch.partitions.clear();
     }
     batch.keys = Some(keys_to_wire(found.into_iter().map(|row| row.key)));
 }

@@ -4,7 +4,7 @@
 use crate::tombstones::Tombstones;
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{KeyIndex, Rows, key_at};
-use mishards_types::{Bitmap, FieldId, Key, Schema, SegmentId, Timestamp};
+use mishards_types::{Bitmap, FieldId, Key, PartitionId, Schema, SegmentId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub struct Unit {
     /// 0 for growing rows.
     pub segment: SegmentId,
+    pub partition: PartitionId,
     pub schema: Arc<Schema>,
     pub rows: Rows,
     pub newest_row: Timestamp,
@@ -22,6 +23,8 @@ pub struct Unit {
     pub inverted: HashMap<FieldId, Arc<InvertedIndex>>,
     /// Whether some key stands in several rows.
     pub repeated_keys: bool,
+    /// Of growing rows, how many with the timestamp of the first one stand in the chunks before this one.
+    pub run_before: u32,
 }
 
 impl Unit {
@@ -36,5 +39,34 @@ impl Unit {
 
     pub fn timestamp(&self, row: u32) -> Timestamp {
         Timestamp(self.rows.timestamps()[row as usize])
+    }
+
+    /// The name of a row that is, or lately was, growing: its place among the rows with its timestamp, which are those of
+    /// one write to one partition. It stays the same when chunks are put together and when they become a segment, for
+    /// both keep the order of the log.
+    pub fn ordinal(&self, row: u32) -> u32 {
+        let timestamp = self.timestamp(row);
+        let first = self.first_at(timestamp);
+        row - first + if first == 0 { self.run_before } else { 0 }
+    }
+
+    /// The row with this timestamp and ordinal. Only where the rows stand in the order of the log.
+    pub fn row_named(&self, timestamp: Timestamp, ordinal: u32) -> Option<u32> {
+        let first = self.first_at(timestamp);
+        let before = if first == 0 { self.run_before } else { 0 };
+        let row = first.checked_add(ordinal.checked_sub(before)?)?;
+        ((row as usize) < self.rows.len() && self.timestamp(row) == timestamp).then_some(row)
+    }
+
+    /// How many rows before `next`, which follows this chunk, have the timestamp that `next` begins with.
+    pub fn run_into(&self, next: &Unit) -> u32 {
+        let (Some(last), true) = ((self.rows.len() as u32).checked_sub(1), !next.rows.is_empty()) else {
+            return 0;
+        };
+        if self.timestamp(last) == next.timestamp(0) { self.ordinal(last) + 1 } else { 0 }
+    }
+
+    fn first_at(&self, timestamp: Timestamp) -> u32 {
+        self.rows.timestamps().partition_point(|t| *t < timestamp.0) as u32
     }
 }

@@ -109,7 +109,9 @@ async fn a_flipped_bit_in_acknowledged_records_refuses_the_start() {
     }
     let id = site.writer.log_id().to_string();
     site.kill(&world).await;
-    for file in world.files(&format!("log/{id}")).iter().filter(|f| !f.ends_with("fence")) {
+    // The last file may have been begun and have no record yet: then nothing is lost with it.
+    let has_records = |file: &&String| !file.ends_with("fence") && world.disk.read(file).unwrap().len() > 64;
+    for file in world.files(&format!("log/{id}")).iter().filter(has_records) {
         world.flip(file);
         start_is_refused(&world, &id).await;
         start_is_refused(&world, &id).await;

@@ -188,7 +188,7 @@ impl Takeover {
     }
 
     pub(crate) fn all_changes(&self) -> Vec<Change> {
-        let log = LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation };
+        let log = LogEntry { epoch: self.log.epoch, incarnation: self.log.incarnation, begun: false };
         self.changes.iter().cloned().chain([Change::Put(Entity::Log(log))]).collect()
     }
 }

@@ -200,6 +200,9 @@ pub struct Alias {
 pub struct LogEntry {
     pub epoch: Epoch,
     pub incarnation: Incarnation,
+    /// Its head is durable: from then on it has files, until nothing needs them.
+    #[serde(default)]
+    pub begun: bool,
 }
 
 impl LogEntry {

@@ -3,7 +3,7 @@
 use crate::scatter::About;
 use crate::wire::keys_of;
 use mishards_proto::node::RowBatch;
-use mishards_types::{Key, SegmentId, Timestamp};
+use mishards_types::{Key, PartitionId, SegmentId, Timestamp};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -12,7 +12,10 @@ use std::collections::HashMap;
 pub struct Row {
     pub key: Key,
     pub timestamp: Timestamp,
+    /// 0 for growing rows.
     pub segment: SegmentId,
+    /// Of growing rows.
+    pub partition: PartitionId,
     pub row: u32,
     /// Smaller is nearer.
     pub distance: f32,
@@ -35,7 +38,8 @@ pub fn decode(batch: RowBatch, queries: usize, about: &About) -> Option<Vec<Vec<
         return None;
     }
     let known = |id: &i64| if *id == 0 { about.growing } else { about.segments.contains(id) };
-    if !batch.segments.iter().all(known) {
+    let has_partitions = batch.partitions.len() == count || batch.segments.iter().all(|id| *id != 0);
+    if !batch.segments.iter().all(known) || !has_partitions {
         return None;
     }
     let mut groups = batch.groups.into_iter();
@@ -43,6 +47,7 @@ pub fn decode(batch: RowBatch, queries: usize, about: &About) -> Option<Vec<Vec<
         key,
         timestamp: Timestamp(batch.timestamps[i]),
         segment: SegmentId(batch.segments[i]),
+        partition: PartitionId(batch.partitions.get(i).copied().unwrap_or(0)),
         row: batch.rows[i],
         distance: batch.scores[i],
         group: groups.next(),
@@ -77,7 +82,7 @@ pub fn merge(lists: Vec<Vec<Row>>) -> Vec<Row> {
 /// Copies of one write have one timestamp: then the place decides, so that the answer does not depend on who was
 /// faster.
 fn newer_first(a: &Row, b: &Row) -> Ordering {
-    (b.timestamp, b.segment, b.row).cmp(&(a.timestamp, a.segment, a.row))
+    (b.timestamp, b.segment, b.partition, b.row).cmp(&(a.timestamp, a.segment, a.partition, a.row))
 }
 
 /// The rows after `offset`, at most `limit`.
@@ -114,6 +119,7 @@ mod tests {
             key: Key::Int(key),
             timestamp: Timestamp(timestamp),
             segment: SegmentId(1),
+            partition: PartitionId(0),
             row: 0,
             distance,
             group: None,

@@ -1,10 +1,13 @@
-//! Commands that look into a running cluster, through the ops port of one of its routers.
+//! Commands of an operator: some look into a running cluster through the ops port of one of its routers, one repairs a
+//! cluster that is stopped.
 
 mod explain;
+mod repair;
 mod status;
 mod table;
 
 pub use explain::explain;
+pub use repair::repair;
 pub use status::status;
 
 use axum::body::Bytes;

@@ -5,12 +5,12 @@ use crate::unit::Unit;
 use crate::{Failure, Result};
 use mishards_proto::node::FetchRequest;
 use mishards_proto::schema::FieldData;
-use mishards_types::{FieldId, Key, Timestamp};
+use mishards_types::{FieldId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One column per field asked for, aligned with the request's rows. Rows of segments are found by number; growing
-/// rows, which may have moved into a segment since, by key and timestamp.
+/// rows, which may have moved into a segment since, by partition, timestamp and ordinal, which name them alone.
 pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<FieldData>> {
     let places = locate(&request, units)?;
     let schema = match units.first() {
@@ -29,52 +29,33 @@ pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<F
     request.field_ids.iter().map(column_of).collect()
 }
 
+/// Where each row stands: its unit, and its number there.
 fn locate(request: &FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<(usize, u32)>> {
     let by_segment: HashMap<i64, usize> = units.iter().enumerate().map(|(i, u)| (u.segment.0, i)).collect();
+    let mut growing: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (i, unit) in units.iter().enumerate().filter(|(_, unit)| unit.segment.0 == 0) {
+        growing.entry(unit.partition.0).or_default().push(i);
+    }
     let keys = keys_from_wire(request.keys.clone());
     let count = request.segments.len();
-    if keys.len() != count || request.timestamps.len() != count || request.rows.len() != count {
+    let is_aligned = keys.len() == count && request.timestamps.len() == count && request.rows.len() == count;
+    let has_partitions = request.partitions.len() == count || request.segments.iter().all(|id| *id != 0);
+    if !is_aligned || !has_partitions {
         return Err(Failure::internal("the rows to fetch are not aligned"));
     }
-    let mut wanted: HashMap<(Key, Timestamp), Option<(usize, u32)>> = HashMap::new();
-    for i in (0..count).filter(|i| request.segments[*i] == 0) {
-        wanted.insert((keys[i].clone(), Timestamp(request.timestamps[i])), None);
-    }
-    find_by_key(&mut wanted, units);
     (0..count)
         .map(|i| {
-            let gone = || Failure::too_old(format!("row with key {} has moved", keys[i]));
+            let (key, row) = (&keys[i], request.rows[i]);
+            let gone = || Failure::too_old(format!("row with key {key} has moved"));
             if request.segments[i] == 0 {
-                let place = wanted.get(&(keys[i].clone(), Timestamp(request.timestamps[i])));
-                return place.copied().flatten().ok_or_else(gone);
+                let timestamp = Timestamp(request.timestamps[i]);
+                let there = growing.get(&request.partitions[i]).ok_or_else(gone)?;
+                let found =
+                    there.iter().find_map(|unit| Some((*unit, units[*unit].row_named(timestamp, row)?)));
+                return found.filter(|(unit, row)| units[*unit].key(*row) == *key).ok_or_else(gone);
             }
             let unit = *by_segment.get(&request.segments[i]).ok_or_else(gone)?;
-            let row = request.rows[i];
             if (row as usize) < units[unit].rows.len() { Ok((unit, row)) } else { Err(gone()) }
         })
         .collect()
-}
-
-fn find_by_key(wanted: &mut HashMap<(Key, Timestamp), Option<(usize, u32)>>, units: &[Arc<Unit>]) {
-    if wanted.is_empty() {
-        return;
-    }
-    for (i, unit) in units.iter().enumerate() {
-        match &unit.keys {
-            Some(keys) => {
-                for ((key, timestamp), place) in wanted.iter_mut() {
-                    if let Some(row) = keys.rows_of(key).filter(|r| unit.timestamp(*r) == *timestamp).last() {
-                        *place = Some((i, row));
-                    }
-                }
-            }
-            None => {
-                for row in 0..unit.rows.len() as u32 {
-                    if let Some(place) = wanted.get_mut(&(unit.key(row), unit.timestamp(row))) {
-                        *place = Some((i, row));
-                    }
-                }
-            }
-        }
-    }
 }

@@ -84,11 +84,6 @@ impl Writer {
         let before = Arc::clone(&self.state().snapshot);
         let needed_before = self.first_needed();
         let changes = plan(&before)?;
-        let record = |version, changes: &[Change]| {
-            let kept = if keep_changes { changes } else { &[] };
-            let needed = Needed { before: needed_before, after: self.first_needed() };
-            encode_commit(version, needed, kept, false).and_then(|payload| self.log.post(payload, None))
-        };
         if changes.is_empty() {
             // A user's command that changes nothing is answered with its place in the log.
             let posted = match keep_changes {
@@ -117,9 +112,14 @@ impl Writer {
         finish(&mut state);
         state.forget_dropped();
         self.note_commit(next);
+        // Before anybody can see it: rows of something new come after the record that says what it is.
+        let kept: &[Change] = if keep_changes { &commit.changes } else { &[] };
+        let needed = Needed { before: needed_before, after: self.first_needed_by(&state) };
+        let posted =
+            encode_commit(next, needed, kept, false).and_then(|payload| self.log.post(payload, None));
         self.publish(&state);
         drop(state);
-        Ok((next, record(next, &commit.changes)))
+        Ok((next, posted))
     }
 
     /// Sends a transaction until its outcome is known. An unknown COMMIT is re-read by its id before anything else

@@ -4,7 +4,7 @@
 use super::Writer;
 use super::log_thread::Logged;
 use crate::{Failure, Result};
-use mishards_catalog::{Change, Command, plan_command};
+use mishards_catalog::{Change, Command, Entity, LogEntry, plan_command};
 use mishards_proto::node::{LogCommit, LogRecord, log_record::Body};
 use mishards_types::{Sequence, Version};
 use prost::Message;
@@ -29,7 +29,10 @@ impl Writer {
     /// and its record leaves a hole in the log, which this fills.
     pub(super) async fn log_start(&self) -> Result<()> {
         let before = self.first_needed();
-        self.log_version(|after| Needed { before, after }).await
+        self.log_version(|after| Needed { before, after }).await?;
+        // From here on the log is known to have files: their loss is noticed.
+        let begun = LogEntry { epoch: self.log_id.epoch, incarnation: self.log_id.incarnation, begun: true };
+        self.commit(|_| Ok(vec![Change::Put(Entity::Log(begun))]), |_| {}).await.map(drop)
     }
 
     /// Logs V once more, whole.

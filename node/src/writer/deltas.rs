@@ -6,7 +6,7 @@ use super::flush::directory_of;
 use crate::Result;
 use crate::segment_cache::Deltas;
 use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Segment};
-use mishards_segment::{Delete, encode_deletes, encode_delta};
+use mishards_segment::{Delete, Tombstone, encode_deletes, encode_delta};
 use mishards_types::{CollectionId, SegmentId, Sequence};
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Writer {
                 cache.folded(&opened, &schema, &Deltas { files: &files, through, needed: Sequence(0) })
             })
             .await?;
-        let list = unit.tombstones.list().to_vec();
+        let list: Vec<Tombstone> = unit.tombstones.iter().copied().collect();
         let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());
         let (storage, target) = (Arc::clone(&self.parts.storage), path.clone());
         let deleted_rows = list.len() as u32;

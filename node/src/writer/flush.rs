@@ -142,7 +142,7 @@ impl Writer {
         let mut tombstones = Vec::new();
         let mut base = 0;
         for unit in growing.units() {
-            tombstones.extend(unit.tombstones.list().iter().map(|t| Tombstone { row: t.row + base, ..*t }));
+            tombstones.extend(unit.tombstones.iter().map(|t| Tombstone { row: t.row + base, ..*t }));
             base += unit.rows.len() as u32;
         }
         let (collection, schema, through, folded_through) =

@@ -236,7 +236,7 @@ fn chunk(partition: PartitionId, growing: &GrowingView, unit: &Unit, rows: Range
         let cells: Vec<_> = rows.clone().map(|row| (column, row)).collect();
         Some(column_to_wire(field, &cells))
     });
-    let hidden = || unit.tombstones.list().iter().filter(|t| rows.contains(&t.row));
+    let hidden = || unit.tombstones.iter().filter(|t| rows.contains(&t.row));
     GrowingChunk {
         collection_id: growing.collection.0,
         number: growing.number,

@@ -3,6 +3,7 @@
 
 use super::Writer;
 use super::ddl::Needed;
+use super::state::State;
 use crate::Result;
 use mishards_catalog::{Change, EntityKind};
 use mishards_proto::node::DeletesUpdate;
@@ -242,7 +243,10 @@ impl Writer {
 
     /// The first sequence that a replay still needs.
     pub(super) fn first_needed(&self) -> Sequence {
-        let state = self.state();
+        self.first_needed_by(&self.state())
+    }
+
+    pub(super) fn first_needed_by(&self, state: &State) -> Sequence {
         let rows = state.first_growing().unwrap_or(state.applied().next());
         let pending =
             |c: &Arc<mishards_catalog::Collection>| self.deletes.first_after(c.id, c.deltas_through);

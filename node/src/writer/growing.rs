@@ -5,7 +5,7 @@ use crate::tombstones::Tombstones;
 use crate::unit::Unit;
 use crate::{Failure, Result};
 use mishards_segment::{Rows, Tombstone};
-use mishards_types::{CollectionId, Key, Schema, SegmentId, Sequence, Timestamp};
+use mishards_types::{CollectionId, Key, PartitionId, Schema, SegmentId, Sequence, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub struct GrowingSegment {
     /// Tells the segments of a partition apart.
     pub number: u64,
     pub collection: CollectionId,
+    pub partition: PartitionId,
     pub schema: Arc<Schema>,
     pub first: Sequence,
     pub last: Sequence,
@@ -33,7 +34,7 @@ pub struct GrowingSegment {
 impl GrowingSegment {
     pub fn new(
         number: u64,
-        collection: CollectionId,
+        (collection, partition): (CollectionId, PartitionId),
         schema: Arc<Schema>,
         first: Sequence,
         opened_at: Timestamp,
@@ -41,6 +42,7 @@ impl GrowingSegment {
         GrowingSegment {
             number,
             collection,
+            partition,
             schema,
             first,
             last: first,
@@ -74,7 +76,8 @@ impl GrowingSegment {
     /// Appends rows, some of which are hidden already. `last` is the log sequence of the last of them.
     pub fn append_hidden(&mut self, rows: Rows, hidden: Vec<Tombstone>, last: Sequence) -> Result<()> {
         let tombstones = Tombstones::none(rows.len()).with(hidden);
-        let unit = chunk(&self.schema, rows, tombstones);
+        let mut unit = self.chunk(rows, tombstones);
+        unit.run_before = self.units.last().map_or(0, |before| before.run_into(&unit));
         for row in 0..unit.rows.len() as u32 {
             self.keys.entry(unit.key(row)).or_default().push(self.rows + row);
         }
@@ -95,11 +98,11 @@ impl GrowingSegment {
             }
             let rows = Rows::concat(&[a.rows.clone(), b.rows.clone()]).map_err(Failure::from)?;
             let shift = a.rows.len() as u32;
-            let second = b.tombstones.list().iter().map(|t| Tombstone { row: t.row + shift, ..*t });
-            let mut all: Vec<Tombstone> = a.tombstones.list().iter().copied().chain(second).collect();
+            let second = b.tombstones.iter().map(|t| Tombstone { row: t.row + shift, ..*t });
+            let mut all: Vec<Tombstone> = a.tombstones.iter().copied().chain(second).collect();
             all.sort_by_key(|t| t.visible_at);
             let tombstones = Tombstones::none(rows.len()).with(all);
-            let merged = chunk(&self.schema, rows, tombstones);
+            let merged = Unit { run_before: a.run_before, ..self.chunk(rows, tombstones) };
             self.units.truncate(self.units.len() - 2);
             self.bases.pop();
             self.units.push(Arc::new(merged));
@@ -110,12 +113,21 @@ impl GrowingSegment {
     /// Hides rows with one of `keys` and a timestamp at or below `resolved_at`, from `visible_at` on.
     pub fn delete(&mut self, keys: &[Key], resolved_at: Timestamp, visible_at: Timestamp) -> bool {
         let mut hidden: HashMap<usize, Vec<Tombstone>> = HashMap::new();
-        for number in keys.iter().filter_map(|k| self.keys.get(k)).flatten() {
-            let chunk = self.bases.partition_point(|base| base <= number) - 1;
-            let row = number - self.bases[chunk];
-            let unit = &self.units[chunk];
-            if unit.timestamp(row) <= resolved_at && !unit.tombstones.is_hidden(row) {
-                hidden.entry(chunk).or_default().push(Tombstone { row, visible_at });
+        for key in keys {
+            let Some(numbers) = self.keys.get_mut(key) else { continue };
+            // A row that is hidden has nothing more to fear: a key that is written again and again stays cheap.
+            numbers.retain(|number| {
+                let chunk = self.bases.partition_point(|base| base <= number) - 1;
+                let row = number - self.bases[chunk];
+                let unit = &self.units[chunk];
+                let hides = unit.timestamp(row) <= resolved_at;
+                if hides && !unit.tombstones.is_hidden(row) {
+                    hidden.entry(chunk).or_default().push(Tombstone { row, visible_at });
+                }
+                !hides
+            });
+            if numbers.is_empty() {
+                self.keys.remove(key);
             }
         }
         let any = !hidden.is_empty();
@@ -139,20 +151,21 @@ impl GrowingSegment {
             oldest: self.opened_at,
         }
     }
-}
 
-fn chunk(schema: &Arc<Schema>, rows: Rows, tombstones: Tombstones) -> Unit {
-    let tombstones = if tombstones.list().is_empty() { Tombstones::none(rows.len()) } else { tombstones };
-    Unit {
-        segment: SegmentId(0),
-        schema: Arc::clone(schema),
-        newest_row: rows.max_timestamp(),
-        tombstones: Arc::new(tombstones),
-        rows,
-        keys: None,
-        graphs: HashMap::new(),
-        inverted: HashMap::new(),
-        // Growing rows may repeat keys; finding out would cost more than assuming it.
-        repeated_keys: true,
+    fn chunk(&self, rows: Rows, tombstones: Tombstones) -> Unit {
+        Unit {
+            segment: SegmentId(0),
+            partition: self.partition,
+            schema: Arc::clone(&self.schema),
+            newest_row: rows.max_timestamp(),
+            tombstones: Arc::new(tombstones),
+            rows,
+            keys: None,
+            graphs: HashMap::new(),
+            inverted: HashMap::new(),
+            // Growing rows may repeat keys; finding out would cost more than assuming it.
+            repeated_keys: true,
+            run_before: 0,
+        }
     }
 }

@@ -75,11 +75,23 @@ impl Writer {
         let collection = snapshot
             .resolve(database.id, &request.collection)
             .ok_or_else(|| Error::collection_not_found(&request.database, &request.collection))?;
+        let changed = |what: &str| Err(Failure::new(Kind::SchemaChanged, Error::unavailable(what)));
         if collection.id.0 != request.collection_id || collection.schema_version != request.schema_version {
-            return Err(Failure::new(
-                Kind::SchemaChanged,
-                Error::unavailable("the collection has changed, check again"),
-            ));
+            return changed("the collection has changed, check again");
+        }
+        // A partition that was dropped, and perhaps made again, has another id now.
+        let is_its = |id: i64| {
+            snapshot.partition(PartitionId(id)).is_some_and(|partition| partition.collection == collection.id)
+        };
+        let of_deletes = Some(request.delete_partition).filter(|id| *id != 0);
+        if !request.inserts.iter().map(|part| part.partition_id).chain(of_deletes).all(is_its) {
+            return changed("a partition has been dropped or made again, check again");
+        }
+        if request.resolved_at > self.view().applied_timestamp.0 {
+            return Err(Failure::internal(format!(
+                "a delete was resolved at {}, which lies ahead of the log",
+                request.resolved_at
+            )));
         }
         Ok(Arc::clone(collection))
     }

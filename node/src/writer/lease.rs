@@ -1,17 +1,44 @@
 //! Renewing the lease: the election only. While the database is away the fence keeps writes safe, so a renewal that
 //! fails for that reason ends nothing. While a sync of the log hangs there is none: whoever can write should take over.
 
-use super::Writer;
+use super::{Writer, WriterParts};
 use mishards_catalog::{Kind, Lease};
-use mishards_types::Version;
+use mishards_types::{LogId, Version};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::task::AbortHandle;
 
 /// What a writer says whose catalog went back in time.
 pub fn lost_commits(theirs: Version, ours: Version) -> String {
     format!(
         "the catalog has lost commits: it is at {theirs}, not at {ours}; the next writer makes up for them from the log"
     )
+}
+
+/// Renews a lease until it is dropped.
+pub struct Kept(AbortHandle);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Renews the lease of a term that recovers and has no writer yet. Whether it was lost meanwhile is looked at when the
+/// new log has begun.
+pub fn keep(parts: &WriterParts, log: LogId) -> Kept {
+    let (catalog, every) = (Arc::clone(&parts.catalog), parts.ingest.lease_ttl / 3);
+    let renewing = tokio::spawn(async move {
+        loop {
+            match catalog.renew(log.epoch, log.incarnation).await {
+                Err(e) if e.kind == Kind::Fenced => return,
+                Err(e) => tracing::warn!(error = %e, "the lease could not be renewed during the recovery"),
+                Ok(_) => {}
+            }
+            tokio::time::sleep(every).await;
+        }
+    });
+    Kept(renewing.abort_handle())
 }
 
 impl Writer {
@@ -23,24 +50,28 @@ impl Writer {
     pub(super) async fn renew_lease(self: Arc<Writer>) {
         let every = self.parts.ingest.lease_ttl / 3;
         while !self.has_ended() {
+            self.renew_once().await;
             tokio::time::sleep(every).await;
-            if self.sync_hangs() {
-                tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
-                continue;
+        }
+    }
+
+    async fn renew_once(&self) {
+        if self.sync_hangs() {
+            tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
+            return;
+        }
+        let ours = self.view().snapshot.version;
+        match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
+            Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
+                self.step_down(&lost_commits(lease.version, ours));
             }
-            let ours = self.view().snapshot.version;
-            match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
-                Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
-                    self.step_down(&lost_commits(lease.version, ours));
-                }
-                Ok(_) => {}
-                Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
-                Err(e) => {
-                    self.parts.metrics.lease_renewal_failures_total.inc();
-                    tracing::warn!(error = %e, "the lease could not be renewed");
-                    // Somebody who reaches the database may have taken over.
-                    let _ = self.check_not_fenced().await;
-                }
+            Ok(_) => {}
+            Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
+            Err(e) => {
+                self.parts.metrics.lease_renewal_failures_total.inc();
+                tracing::warn!(error = %e, "the lease could not be renewed");
+                // Somebody who reaches the database may have taken over.
+                let _ = self.check_not_fenced().await;
             }
         }
     }

@@ -4,13 +4,13 @@
 //! Where the log does not reach back that far, the start is refused: nothing is taken over, nothing is deleted.
 
 use super::ddl::{changes_of, decode_record, is_commit};
-use super::takeover::log_failure;
-use crate::{Failure, Result};
+use super::losses::Losses;
+use crate::{Failure, Kind, Result};
 use mishards_catalog::{Change, Entity, EntityKind, Loaded, LogEntry, Snapshot};
 use mishards_proto::node::{LogCommit, log_record::Body};
 use mishards_storage::Storage;
 use mishards_types::{CollectionId, Epoch, LogId, Sequence, Version};
-use mishards_wal::{Scan, read_log};
+use mishards_wal::{Position, Scan, read_log};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a takeover makes up for.
@@ -20,11 +20,31 @@ pub struct Repair {
     pub changes: Vec<Change>,
 }
 
-/// Compares the catalog with the log. `None` when no commit is lost.
-pub fn find(storage: &dyn Storage, loaded: &Loaded) -> Result<Option<Repair>> {
+/// Compares the catalog with the log. `None` when no commit is lost. Commits that cannot be made up for are a loss.
+pub fn find(storage: &dyn Storage, loaded: &Loaded, losses: &mut Losses) -> Result<Option<Repair>> {
     let logs = logs_of(storage, loaded)?;
-    let Some((log, newest)) = newest_commit(storage, &logs)? else { return Ok(None) };
-    let (seen, newest) = (loaded.lease.version, version_of(&newest));
+    let Some((log, newest)) = newest_commit(storage, &logs, losses)? else { return Ok(None) };
+    match made_up_for(storage, loaded, &logs, (log, &newest), losses) {
+        Err(e) if losses.are_accepted() && e.kind == Kind::Unreadable => {
+            losses.found(e)?;
+            Ok(Some(Repair {
+                commit_seq: newest.commit_seq.max(loaded.lease.version.commit_seq) + 1,
+                changes: Vec::new(),
+            }))
+        }
+        found => found,
+    }
+}
+
+/// What the catalog lacks of the commits that the log names, up to `newest`.
+fn made_up_for(
+    storage: &dyn Storage,
+    loaded: &Loaded,
+    logs: &[LogId],
+    (log, newest): (LogId, &LogCommit),
+    losses: &mut Losses,
+) -> Result<Option<Repair>> {
+    let (seen, newest) = (loaded.lease.version, version_of(newest));
     if log.epoch > loaded.lease.epoch && newest.commit_seq < seen.commit_seq {
         return Err(refuse(
             seen,
@@ -35,15 +55,15 @@ pub fn find(storage: &dyn Storage, loaded: &Loaded) -> Result<Option<Repair>> {
         return Ok(None);
     }
     tracing::error!(catalog = %seen, log = %newest, "the catalog has lost commits: looking for them in the log");
-    let read = read_all(storage, &logs)?;
+    let read = read_all(storage, logs, losses)?;
     let lost = lost_commits(&read, seen)?;
     check_files(storage, &loaded.snapshot)?;
     let mut changes = repair(&loaded.snapshot, &lost);
     let known: BTreeSet<LogId> = loaded.snapshot.logs().map(LogEntry::id).collect();
     let unknown = logs.iter().filter(|id| !known.contains(id));
-    changes.extend(
-        unknown.map(|id| Change::Put(Entity::Log(LogEntry { epoch: id.epoch, incarnation: id.incarnation }))),
-    );
+    changes.extend(unknown.map(|id| {
+        Change::Put(Entity::Log(LogEntry { epoch: id.epoch, incarnation: id.incarnation, begun: true }))
+    }));
     Ok(Some(Repair { commit_seq: newest.commit_seq + 1, changes }))
 }
 
@@ -56,7 +76,8 @@ pub fn newest_term(storage: &dyn Storage) -> Result<Epoch> {
 
 fn refuse(seen: Version, why: String) -> Failure {
     Failure::unreadable(format!(
-        "the catalog is at {seen}, the log knows of newer commits, and {why}: restore a newer copy of the catalog"
+        "the catalog is at {seen}, the log knows of newer commits, and {why}: restore a newer copy of the catalog. Without one, `mishards \
+         repair` shows what is lost, and `mishards repair --accept-loss` gives it up"
     ))
 }
 
@@ -70,15 +91,19 @@ fn logs_of(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
     Ok(logs.into_iter().collect())
 }
 
-/// The last commit that a log names. Most often it stands in the last file.
-fn newest_commit(storage: &dyn Storage, logs: &[LogId]) -> Result<Option<(LogId, LogCommit)>> {
+/// The last commit that a log names. Most often it stands in the last file; each file is read once at most.
+fn newest_commit(
+    storage: &dyn Storage,
+    logs: &[LogId],
+    losses: &mut Losses,
+) -> Result<Option<(LogId, LogCommit)>> {
     for log in logs.iter().rev() {
         let mut files: Vec<u64> =
             storage.list(&format!("log/{log}"))?.iter().filter_map(|e| e.name.parse().ok()).collect();
         files.sort_unstable();
         for from in files.into_iter().rev() {
-            let scan = Scan { from, ..Scan::default() };
-            let commits = read_commits(storage, *log, scan)?.0;
+            let end = Some(Position { file: from, offset: u64::MAX });
+            let commits = read_commits(storage, *log, Scan { from, end, ..Scan::default() }, losses)?.0;
             if let Some(commit) = commits.into_iter().max_by_key(|c| c.commit_seq) {
                 return Ok(Some((*log, commit)));
             }
@@ -128,10 +153,10 @@ impl Read {
     }
 }
 
-fn read_all(storage: &dyn Storage, logs: &[LogId]) -> Result<Read> {
+fn read_all(storage: &dyn Storage, logs: &[LogId], losses: &mut Losses) -> Result<Read> {
     let mut read = Read { first: Sequence(u64::MAX), ..Read::default() };
     for log in logs {
-        let (commits, first) = read_commits(storage, *log, Scan::default())?;
+        let (commits, first) = read_commits(storage, *log, Scan::default(), losses)?;
         for commit in commits {
             let damaged = || {
                 Failure::unreadable(format!(
@@ -146,10 +171,16 @@ fn read_all(storage: &dyn Storage, logs: &[LogId]) -> Result<Read> {
     Ok(read)
 }
 
-fn read_commits(storage: &dyn Storage, log: LogId, scan: Scan) -> Result<(Vec<LogCommit>, Option<Sequence>)> {
+fn read_commits(
+    storage: &dyn Storage,
+    log: LogId,
+    scan: Scan,
+    losses: &mut Losses,
+) -> Result<(Vec<LogCommit>, Option<Sequence>)> {
     let (mut commits, mut first) = (Vec::new(), None);
     let mut damaged = None;
-    read_log(storage, log, scan, &mut |record| {
+    let scan = Scan { lossy: losses.are_accepted(), ..scan };
+    let read = read_log(storage, log, scan, &mut |record| {
         first = first.or(Some(record.sequence));
         if !is_commit(&record.payload) {
             return;
@@ -158,12 +189,12 @@ fn read_commits(storage: &dyn Storage, log: LogId, scan: Scan) -> Result<(Vec<Lo
             Some(Body::Commit(commit)) => commits.push(commit),
             _ => damaged = Some(record.sequence),
         }
-    })
-    .map_err(log_failure)?;
-    match damaged {
-        Some(sequence) => Err(Failure::unreadable(format!("log record {sequence} cannot be decoded"))),
-        None => Ok((commits, first)),
+    });
+    losses.of_log(read)?;
+    if let Some(sequence) = damaged {
+        losses.found(format_args!("log record {sequence} cannot be decoded"))?;
     }
+    Ok((commits, first))
 }
 
 /// The commits after `seen`, if the log still has every record that a replay from there needs.

@@ -117,7 +117,7 @@ fn combine(
     let (mut parts, mut tombstones, mut base) = (Vec::new(), Vec::new(), 0u32);
     for (unit, _) in opened {
         let mut hidden_at: Vec<Option<Timestamp>> = vec![None; unit.rows.len()];
-        unit.tombstones.list().iter().for_each(|t| hidden_at[t.row as usize] = Some(t.visible_at));
+        unit.tombstones.iter().for_each(|t| hidden_at[t.row as usize] = Some(t.visible_at));
         let keep: Vec<u32> = (0..unit.rows.len() as u32)
             .filter(|r| hidden_at[*r as usize].is_none_or(|at| at > dead_before))
             .collect();

@@ -11,9 +11,12 @@ mod index_build;
 mod ingest;
 mod lease;
 mod log_thread;
+mod losses;
 mod lost_commits;
 mod merge;
 mod orphans;
+mod recovery;
+mod repair;
 mod replay;
 mod state;
 mod streams;
@@ -22,6 +25,7 @@ mod view;
 
 pub use ddl::decode_record;
 pub use ingest::{prepare_rows, prepare_write};
+pub use repair::find_losses;
 pub use state::{RestoredPart, State};
 pub use takeover::silent_lease;
 pub use view::View;
@@ -53,6 +57,8 @@ pub struct WriterParts {
     pub node: NodeOptions,
     pub ingest: IngestOptions,
     pub others: Others,
+    /// Gives up what is missing of the log, where a start would be refused.
+    pub accept_losses: bool,
 }
 
 /// What is known of other writers.
@@ -96,6 +102,8 @@ pub struct Writer {
     syncing_since: Mutex<Option<Duration>>,
     started: Duration,
     orphans_removed: AtomicBool,
+    /// What was given up at the start, a line each.
+    losses: Vec<String>,
 }
 
 /// Ends the term when it is dropped, also by a panic.
@@ -124,18 +132,21 @@ impl Writer {
         cache: Arc<SegmentCache>,
     ) -> Result<Arc<Writer>> {
         let taken = takeover::take_over(&parts).await?;
-        let recovered = takeover::recover(&parts, &taken, &deletes).await?;
-        takeover::confirm(&parts, taken.log).await?;
+        let log_id = taken.log;
+        // A recovery may take longer than the lease lives.
+        let kept = lease::keep(&parts, log_id);
+        let recovered = recovery::recover(&parts, taken, &deletes).await?;
+        takeover::confirm(&parts, log_id).await?;
         let version = recovered.state.snapshot.version;
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {
-            log_id: taken.log,
+            log_id,
             view: ArcSwap::from_pointee(recovered.state.view()),
             state: Mutex::new(recovered.state),
             deletes,
             cache,
             log,
-            next_id: AtomicI64::new((taken.log.epoch.0 as i64) << ID_BITS),
+            next_id: AtomicI64::new((log_id.epoch.0 as i64) << ID_BITS),
             ended: AtomicBool::new(false),
             end: Notify::new(),
             commits: tokio::sync::Mutex::new(()),
@@ -151,6 +162,7 @@ impl Writer {
             syncing_since: Mutex::default(),
             started: parts.clock.elapsed(),
             orphans_removed: AtomicBool::new(false),
+            losses: recovered.losses,
             parts,
         });
         writer.publish(&writer.state());
@@ -161,6 +173,7 @@ impl Writer {
             writer.step_down(&e);
             return Err(e);
         }
+        drop(kept);
         writer.start_background();
         Ok(writer)
     }

@@ -2,9 +2,10 @@
 
 use super::ddl::{changes_of, decode_record};
 use super::ingest::prepare_write;
+use super::losses::Losses;
 use super::state::State;
 use crate::deletes::Deletes;
-use crate::{Failure, Result};
+use crate::{Failure, Kind, Result};
 use mishards_catalog::{Change, Entity, EntityKind};
 use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
@@ -20,6 +21,8 @@ pub struct Replay<'a> {
     /// Rows that neither the catalog nor a record so far explains, and where.
     unknown: BTreeMap<(CollectionId, PartitionId), Sequence>,
     first: Option<Sequence>,
+    /// Records that should stand between two others: the first and the last of them.
+    gaps: Vec<(u64, u64)>,
     /// The newest commit's number, and the first record that a replay over it needs.
     newest: Option<(u64, u64)>,
     last: Sequence,
@@ -53,17 +56,42 @@ impl<'a> Replay<'a> {
     pub fn new(state: &'a mut State, deletes: &'a Deletes) -> Replay<'a> {
         let explained = Explained { collections: state.snapshot.dropped().clone(), ..Explained::default() };
         let (unknown, last) = (BTreeMap::new(), Sequence(0));
-        Replay { state, deletes, explained, unknown, first: None, newest: None, last, rows: 0 }
+        Replay {
+            state,
+            deletes,
+            explained,
+            unknown,
+            first: None,
+            gaps: Vec::new(),
+            newest: None,
+            last,
+            rows: 0,
+        }
     }
 
-    /// Applies one record.
-    pub fn record(&mut self, record: Record) -> Result<()> {
-        if record.sequence <= self.last {
+    /// Applies one record. One that cannot be applied is a loss, and not the end of all later ones.
+    pub fn record(&mut self, record: Record, losses: &mut Losses) -> Result<()> {
+        let sequence = record.sequence;
+        if sequence <= self.last {
             return Ok(());
         }
-        self.last = record.sequence;
-        self.first = self.first.or(Some(record.sequence));
-        let damaged = || Failure::unreadable(format!("log record {} cannot be decoded", record.sequence));
+        if self.first.is_some() && sequence > self.last.next() {
+            self.gaps.push((self.last.next().0, sequence.0 - 1));
+        }
+        self.last = sequence;
+        self.first = self.first.or(Some(sequence));
+        match self.apply(&record) {
+            Err(e) if matches!(e.kind, Kind::Unreadable | Kind::Refused) => {
+                losses.found(format_args!("log record {sequence} cannot be applied: {e}"))?;
+            }
+            applied => applied?,
+        }
+        self.state.advance(sequence, record.timestamp);
+        Ok(())
+    }
+
+    fn apply(&mut self, record: &Record) -> Result<()> {
+        let damaged = || Failure::unreadable("it cannot be decoded");
         match decode_record(&record.payload).and_then(|r| r.body).ok_or_else(damaged)? {
             Body::Write(write) => self.write(write, record.sequence, record.timestamp)?,
             Body::Commit(commit) => {
@@ -77,7 +105,6 @@ impl<'a> Replay<'a> {
                 }
             }
         }
-        self.state.advance(record.sequence, record.timestamp);
         Ok(())
     }
 
@@ -119,35 +146,67 @@ impl<'a> Replay<'a> {
         self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
     }
 
-    /// Everything with rows must be in the catalog or have been made or dropped by a record of the log, else the
-    /// catalog has lost commits. And the log must begin where its newest commit needs it to.
-    pub fn finish(self) -> Result<usize> {
+    /// Compares what was replayed with what must be there: every collection and partition with rows is in the catalog, or
+    /// was made or dropped by a record of the log; the log begins where its newest commit needs it to; no record after
+    /// that is missing, up to the last that a head has `recorded` and the last that the catalog has `known`.
+    pub fn finish(mut self, recorded: Sequence, known: Sequence, losses: &mut Losses) -> Result<usize> {
+        self.check_names(losses)?;
+        let end = recorded.max(known);
+        if end > self.last {
+            self.gaps.push((self.last.next().0, end.0));
+        }
+        // Every log names a commit before anything else, and names it again before files are dropped.
+        let needed = match (self.first, self.newest) {
+            (Some(first), None) => {
+                losses.found(format_args!(
+                    "the log begins with record {first} and names no commit: log files are missing"
+                ))?;
+                0
+            }
+            (Some(first), Some((commit, needed))) => {
+                if first.0 > needed {
+                    losses.found(format_args!(
+                        "the log begins with record {first}, while commit {commit} needs it from {needed}: log files are missing"
+                    ))?;
+                }
+                needed
+            }
+            (None, _) => 0,
+        };
+        for (from, to) in self.gaps.iter().filter(|(_, to)| *to >= needed) {
+            losses.found(format_args!(
+                "{} records of the log, {from} to {to}, are missing: the catalog knows of records up to {known}, the logs \
+                 that came later of records up to {recorded}, and the last one found is {}",
+                to - from + 1,
+                self.last
+            ))?;
+        }
+        Ok(self.rows)
+    }
+
+    /// Rows of what nobody knows. Where the catalog is as new as the log, no commit that could explain them is lost: then
+    /// they never could be read, and are left out.
+    fn check_names(&self, losses: &mut Losses) -> Result<()> {
         let explained = |(collection, partition): &(CollectionId, PartitionId)| match partition.0 {
             0 => self.explained.collections.contains(collection),
             _ => self.explained.partitions.contains(partition),
         };
-        if let Some(((collection, partition), sequence)) =
-            self.unknown.iter().find(|(what, _)| !explained(what))
-        {
+        let catalog = self.state.snapshot.version.commit_seq;
+        let is_newest = self.newest.is_none_or(|(commit, _)| commit <= catalog);
+        for ((collection, partition), sequence) in self.unknown.iter().filter(|(what, _)| !explained(what)) {
             let what = match partition.0 {
                 0 => format!("collection {collection}"),
                 _ => format!("partition {partition} of collection {collection}"),
             };
-            return Err(Failure::unreadable(format!(
-                "log record {sequence} has rows of {what}, which neither the catalog nor the log knows: the catalog is older than \
-                 the log. Restore the newer catalog"
-            )));
+            if is_newest {
+                tracing::error!(%what, first_record = sequence.0, "the log has rows of something that never was: they are left out");
+                continue;
+            }
+            losses.found(format_args!(
+                "log record {sequence} has rows of {what}, which neither the catalog nor the log knows: the catalog is older \
+                 than the log"
+            ))?;
         }
-        // Every log names a commit before anything else, and names it again before files are dropped.
-        match (self.first, self.newest) {
-            (Some(first), None) => Err(Failure::unreadable(format!(
-                "the log begins with record {first} and names no commit: log files are missing. Put them back"
-            ))),
-            (Some(first), Some((commit, needed))) if first.0 > needed => Err(Failure::unreadable(format!(
-                "the log begins with record {first}, while commit {commit} needs it from {needed}: log files are missing. Put \
-                 them back"
-            ))),
-            _ => Ok(self.rows),
-        }
+        Ok(())
     }
 }

@@ -125,7 +125,7 @@ impl State {
             if list.last().is_none_or(|g| g.sealed) {
                 list.push(GrowingSegment::new(
                     *number,
-                    collection.id,
+                    (collection.id, part.partition),
                     Arc::clone(&schema),
                     sequence,
                     timestamp,
@@ -206,7 +206,7 @@ impl State {
         self.next_number = self.next_number.max(number + 1);
         let list = self.growing.entry(partition).or_default();
         if list.last().is_none_or(|g| g.number != number) {
-            list.push(GrowingSegment::new(number, collection, schema, first, opened_at));
+            list.push(GrowingSegment::new(number, (collection, partition), schema, first, opened_at));
         }
         if let Some(growing) = list.last_mut() {
             growing.append_hidden(rows, tombstones, last)?;

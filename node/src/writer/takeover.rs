@@ -1,17 +1,12 @@
 //! Becoming the writer: the lease, the epoch marker, the fences, the replay, and a new log that names them all.
 
-use super::gc::LogFiles;
-use super::replay::Replay;
-use super::state::State;
+use super::losses::Losses;
 use super::{Others, WriterParts, lost_commits};
-use crate::deletes::Deletes;
 use crate::directory::{claim_directory, mark_directory};
 use crate::{Failure, Result};
-use mishards_catalog::{Kind as CatalogKind, Lease, Loaded, Takeover};
+use mishards_catalog::{Change, EntityKind, Kind as CatalogKind, Lease, Loaded, LogEntry, Takeover};
 use mishards_storage::{Kind as StorageKind, Storage};
-use mishards_types::{Epoch, Incarnation, LogId, Sequence, checksum};
-use mishards_wal::{Head, LogWriter, Options, Position, Predecessor, Record, Scan, read_log, set_fence};
-use std::collections::BTreeMap;
+use mishards_types::{Epoch, Incarnation, LogId, checksum};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +17,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Taken {
     pub log: LogId,
     pub loaded: Loaded,
-}
-
-/// What a replay leaves.
-pub struct Recovered {
-    pub state: State,
-    pub log: LogWriter,
-    pub files: LogFiles,
+    pub losses: Losses,
 }
 
 /// Takes the lease: at once where a lock proves that no other writer lives, else when nobody has renewed it for
@@ -51,7 +40,13 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
     let mut takeover = Takeover::new(seen, log, parts.entropy.next_u64());
     let storage = Arc::clone(&parts.storage);
-    if let Some(repair) = parts.pools.io(move || lost_commits::find(&*storage, &loaded)).await? {
+    let mut losses = Losses::new(parts.accept_losses);
+    let find = move || {
+        let repair = lost_commits::find(&*storage, &loaded, &mut losses)?;
+        Ok((repair, losses, never_begun(&*storage, &loaded)?))
+    };
+    let (repair, losses, forgotten) = parts.pools.io(find).await?;
+    if let Some(repair) = repair {
         tracing::warn!(
             changes = repair.changes.len(),
             commit = repair.commit_seq,
@@ -60,6 +55,7 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         takeover.next.commit_seq = repair.commit_seq;
         takeover.changes = repair.changes;
     }
+    takeover.changes.extend(forgotten.iter().map(|id| Change::Remove(EntityKind::Log, id.to_string())));
     if let Others::Lock(lock) = &parts.others {
         lock.note_terms(&[seen.epoch.0, log.epoch.0])?;
     }
@@ -81,7 +77,21 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
     check_ours(&loaded.lease, log)?;
     tracing::info!(log = %log, version = %loaded.lease.version, "took over as the writer");
-    Ok(Taken { log, loaded })
+    Ok(Taken { log, loaded, losses })
+}
+
+/// Logs that a start left which failed before it began them, and that are fenced: they can never begin. Without this each
+/// failed start would slow all later ones.
+fn never_begun(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
+    let mut found = Vec::new();
+    for log in loaded.snapshot.logs().filter(|log| !log.begun).map(LogEntry::id) {
+        let is_only_fence =
+            storage.list(&format!("log/{log}"))?.iter().all(|e| e.name == mishards_wal::FENCE);
+        if is_only_fence && mishards_wal::is_set(storage, log).map_err(log_failure)? {
+            found.push(log);
+        }
+    }
+    Ok(found)
 }
 
 /// Sees that the shared directory is the one that the catalog's files are in.
@@ -176,95 +186,6 @@ fn read_marker(storage: &dyn Storage) -> Result<Epoch> {
 fn write_marker(storage: &dyn Storage, epoch: Epoch) -> Result<()> {
     let text = format!("{} {:016x}\n", epoch.0, checksum(&epoch.0.to_le_bytes()));
     Ok(storage.replace(MARKER, text.as_bytes())?)
-}
-
-/// Fences every open predecessor, replays them, and starts the new log.
-pub async fn recover(parts: &WriterParts, taken: &Taken, deletes: &Arc<Deletes>) -> Result<Recovered> {
-    let storage = Arc::clone(&parts.storage);
-    let deletes = Arc::clone(deletes);
-    let (log, loaded) = (taken.log, taken.loaded.clone());
-    let options = Options { file_bytes: parts.ingest.log_file_bytes };
-    parts.pools.io(move || replay_all(storage, log, loaded, options, &deletes)).await
-}
-
-fn replay_all(
-    storage: Arc<dyn Storage>,
-    log: LogId,
-    loaded: Loaded,
-    options: Options,
-    deletes: &Deletes,
-) -> Result<Recovered> {
-    let mut logs: Vec<LogId> = loaded.snapshot.logs().map(|l| l.id()).filter(|id| *id != log).collect();
-    logs.sort_unstable();
-    let ends = find_ends(&*storage, log, &logs)?;
-    let snapshot = Arc::new(loaded.snapshot);
-    let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
-    let mut state = State::new(Arc::clone(&snapshot), Sequence(0), newest_row);
-    deletes.reset(log.epoch);
-    // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
-    snapshot.collections().for_each(|c| deletes.raise_floor(c.id, c.deltas_through));
-    let mut files = LogFiles::default();
-    let mut replay = Replay::new(&mut state, deletes);
-    let mut last_timestamp = newest_row;
-    for id in &logs {
-        let Some(end) = ends.logs.get(id).filter(|p| p.end.file > 0) else { continue };
-        let mut failure = None;
-        let read = read_log(&*storage, *id, Scan { end: Some(end.end), ..Scan::default() }, &mut |record| {
-            if failure.is_none() {
-                failure = replay.record(record).err();
-            }
-        })
-        .map_err(log_failure)?;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        last_timestamp = last_timestamp.max(read.last_timestamp);
-        files.found(*id, &read.files);
-    }
-    let rows = replay.finish()?;
-    let predecessors: Vec<Predecessor> = ends.logs.into_values().collect();
-    let last = predecessors.iter().map(|p| p.last).max().unwrap_or_default();
-    state.advance(last, last_timestamp);
-    deletes.advance(last);
-    let head = Head { predecessors };
-    let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp)
-        .map_err(log_failure)?;
-    tracing::info!(logs = logs.len(), rows, last_sequence = last.0, "the log has been replayed");
-    Ok(Recovered { state, log: log_writer, files })
-}
-
-struct Ends {
-    logs: BTreeMap<LogId, Predecessor>,
-    last_group: Vec<Record>,
-}
-
-/// Fixes where each predecessor ends: as a later log's head says, else where its last valid group ends now, after
-/// it was fenced. A log without a head served nothing.
-fn find_ends(storage: &dyn Storage, successor: LogId, logs: &[LogId]) -> Result<Ends> {
-    let mut ends = Ends { logs: BTreeMap::new(), last_group: Vec::new() };
-    for log in logs.iter().rev() {
-        if ends.logs.contains_key(log) {
-            continue;
-        }
-        set_fence(storage, *log, successor).map_err(log_failure)?;
-        let read = read_log(storage, *log, Scan::default(), &mut |_| {}).map_err(log_failure)?;
-        let first_file = read.files.first().map(|f| f.0);
-        let served = read.head.is_some() || first_file.is_some_and(|f| f > 1);
-        let (end, last) = if served { (read.end, read.last) } else { (Position::default(), Sequence(0)) };
-        ends.logs.insert(*log, Predecessor { log: *log, end, last });
-        if read.torn > 0 {
-            tracing::warn!(log = %log, bytes = read.torn, "a torn tail was cut at the last complete group");
-        }
-        if served && ends.last_group.is_empty() {
-            ends.last_group = read.last_group;
-        }
-        for p in read.head.into_iter().flat_map(|h| h.predecessors) {
-            if logs.contains(&p.log) {
-                ends.logs.entry(p.log).or_insert(p);
-            }
-        }
-    }
-    Ok(ends)
 }
 
 pub fn log_failure(e: mishards_wal::Error) -> Failure {

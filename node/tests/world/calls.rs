@@ -217,7 +217,7 @@ impl Site {
         Ok(self.node.write(Request::new(request)).await?.into_inner())
     }
 
-    fn rows_for(&self, partition: &str, keys: &[i64]) -> PartitionRows {
+    pub fn rows_for(&self, partition: &str, keys: &[i64]) -> PartitionRows {
         let partition_id = self.partition(partition).id.0;
         PartitionRows { partition_id, rows: keys.len() as u32, columns: columns(keys) }
     }

@@ -55,6 +55,7 @@ pub struct World {
     pub catalog: Arc<dyn Catalog>,
     pub clock: Arc<TestClock>,
     pub ingest: IngestOptions,
+    pub accept_losses: bool,
 }
 
 /// One process that was started as the writer.
@@ -73,6 +74,7 @@ impl World {
             catalog: Arc::new(mishards_catalog::Memory::new()),
             clock: Arc::new(clock),
             ingest: IngestOptions { background_threads: 1, log_file_bytes: 4096, ..IngestOptions::default() },
+            accept_losses: false,
         }
     }
 
@@ -118,7 +120,7 @@ impl World {
     pub async fn try_start(&self) -> Result<Site> {
         let pools = Pools::start(2, 1).unwrap();
         let node = self.node_with(self.node_options("writer"), pools.clone());
-        let writer = node.become_writer(self.writer_parts(pools)).await?;
+        let writer = node.become_writer(self.writer_parts_with(pools)).await?;
         Ok(Site { node, writer })
     }
 
@@ -129,11 +131,16 @@ impl World {
 
     /// A node of this world tries to become the writer.
     pub async fn try_to_take_over(&self, node: &Node) -> Result<Site> {
-        let parts = self.writer_parts(Pools::start(2, 1).unwrap());
+        let parts = self.writer_parts();
         Ok(Site { node: node.clone(), writer: node.become_writer(parts).await? })
     }
 
-    fn writer_parts(&self, pools: Pools) -> WriterParts {
+    /// What a writer of this world is made of.
+    pub fn writer_parts(&self) -> WriterParts {
+        self.writer_parts_with(Pools::start(2, 1).unwrap())
+    }
+
+    fn writer_parts_with(&self, pools: Pools) -> WriterParts {
         WriterParts {
             storage: Arc::clone(&self.storage),
             catalog: Arc::clone(&self.catalog),
@@ -144,6 +151,7 @@ impl World {
             node: self.node_options("writer"),
             ingest: self.ingest.clone(),
             others: Others::Dead,
+            accept_losses: self.accept_losses,
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Error {
     /// Damage before a group that is proven durable: acknowledged records are unreadable.
     #[error(
         "log {log} is corrupt in file {} at byte {}: {what}; a later valid group proves that these records were \
-         acknowledged. The files are left as they are: restore them from a copy, or remove the log to give up its records",
+         acknowledged. The files are left as they are: restore them from a copy",
         at.file, at.offset
     )]
     Corrupt { log: LogId, at: Position, what: &'static str },

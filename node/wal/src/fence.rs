@@ -6,8 +6,11 @@ use crate::Result;
 use mishards_storage::{Kind, Storage};
 use mishards_types::LogId;
 
+/// Name of the fence in its log's directory.
+pub const FENCE: &str = "fence";
+
 fn path(log: LogId) -> String {
-    format!("log/{log}/fence")
+    format!("log/{log}/{FENCE}")
 }
 
 /// Makes the empty fence of a new log.
@@ -23,6 +26,15 @@ pub fn set_fence(storage: &dyn Storage, log: LogId, successor: LogId) -> Result<
 /// Removes the fence of a log that is done with.
 pub fn remove_fence(storage: &dyn Storage, log: LogId) -> Result<()> {
     Ok(storage.remove(&path(log))?)
+}
+
+/// Whether a successor has filled the fence of `log`. One that is not there was never made, or has been removed.
+pub fn is_set(storage: &dyn Storage, log: LogId) -> Result<bool> {
+    match storage.read(&path(log)) {
+        Ok(bytes) => Ok(!bytes.is_empty()),
+        Err(e) if e.kind == Kind::NotFound => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Whether a successor has fenced `log`. A fence that is gone counts as set.

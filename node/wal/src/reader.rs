@@ -27,6 +27,8 @@ pub struct Log {
     pub last_group: Vec<Record>,
     /// Bytes of a torn tail that were left out.
     pub torn: u64,
+    /// What a lossy scan stepped over, each with its place; empty for any other scan.
+    pub damage: Vec<String>,
     /// For each file, its number, size and the last sequence in it.
     pub files: Vec<(u64, u64, Sequence)>,
 }
@@ -38,6 +40,9 @@ pub struct Scan {
     pub end: Option<Position>,
     /// Begin with this file; 0 means with the first that is retained.
     pub from: u64,
+    /// Step over damaged and missing parts, and say so in [`Log::damage`], where any other scan fails. For an operator who
+    /// has decided to give them up.
+    pub lossy: bool,
 }
 
 /// Reads a log from its first retained file, handing each record to `visit` in order (the head is not handed
@@ -60,6 +65,11 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
         }
         let bytes = match storage.read(&format::file_name(log, file)) {
             Ok(bytes) => bytes,
+            Err(e) if e.kind == Kind::NotFound && scan.lossy => {
+                out.damage.push(Error::MissingFile { log, file }.to_string());
+                file += 1;
+                continue;
+            }
             Err(e) if e.kind == Kind::NotFound => return Err(Error::MissingFile { log, file }),
             Err(e) => return Err(e.into()),
         };
@@ -68,11 +78,11 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
             _ => bytes.len(),
         };
         let followed = files.last().is_some_and(|last| *last > file);
-        let reader = FileReader { log, file, bytes: bytes.slice(..limit), followed };
+        let reader = FileReader { log, file, bytes: bytes.slice(..limit), followed, lossy: scan.lossy };
         let switched = reader.read(&mut out, &mut expected, visit)?;
         let size = bytes.len() as u64;
         out.files.push((file, size, out.last));
-        if !switched {
+        if !switched && !(scan.lossy && followed) {
             return Ok(out);
         }
         file += 1;
@@ -85,6 +95,8 @@ struct FileReader {
     bytes: Bytes,
     /// Whether a later file is there. It was made after this one's last group was durable.
     followed: bool,
+    /// See [`Scan::lossy`].
+    lossy: bool,
 }
 
 impl FileReader {
@@ -97,7 +109,7 @@ impl FileReader {
             }
             // No torn write makes a whole header of another file.
             FileHeader::Valid { .. } => {
-                return Err(self.corrupt(0, "the file is another log's, or has another number"));
+                return self.give_up(out, 0, "the file is another log's, or has another number");
             }
             FileHeader::Newer(found) => {
                 return Err(Error::NewerFormat { log: self.log, found, known: format::FORMAT });
@@ -108,13 +120,28 @@ impl FileReader {
         out.end = Position { file: self.file, offset: at as u64 };
         loop {
             if at >= self.bytes.len() {
-                return self.at_end(at);
+                return self.at_end(out, at);
             }
             let Some(group) = format::decode_group(&self.bytes.slice(at..), self.log) else {
-                return self.stop(out, at, "a group's checksum does not match");
+                let what = "a group's checksum does not match";
+                match self.next_group(at).filter(|_| self.lossy) {
+                    Some(next) => {
+                        out.damage.push(self.corrupt(at, what).to_string());
+                        at = next;
+                        continue;
+                    }
+                    None => return self.stop(out, at, what),
+                }
             };
-            if expected.is_some_and(|expected| expected != group.first.0) {
-                return Err(self.corrupt(at, "the records before this group are missing"));
+            if let Some(expected) = expected.filter(|expected| *expected != group.first.0) {
+                if !self.lossy || group.first.0 < expected {
+                    return self.give_up(out, at, "the records before this group are missing");
+                }
+                let missing = group.first.0 - expected;
+                out.damage.push(format!(
+                    "log {}: {missing} records from {expected} on are missing before byte {at} of file {}",
+                    self.log, self.file
+                ));
             }
             at += group.len;
             out.end.offset = at as u64;
@@ -135,6 +162,8 @@ impl FileReader {
         after: Timestamp,
     ) -> Result<()> {
         match expected {
+            // What is missing in between is noticed at the first group.
+            Some(_) if self.lossy => {}
             Some(expected) if *expected != first.0 => {
                 return Err(self.corrupt(0, "the file does not go on where the one before it ended"));
             }
@@ -150,9 +179,9 @@ impl FileReader {
     }
 
     /// The file ended between two groups: fine, unless a later file proves that more had been written.
-    fn at_end(&self, at: usize) -> Result<bool> {
+    fn at_end(&self, out: &mut Log, at: usize) -> Result<bool> {
         if self.followed {
-            Err(self.corrupt(at, "groups are missing at the end of the file"))
+            self.give_up(out, at, "groups are missing at the end of the file")
         } else {
             Ok(false)
         }
@@ -184,17 +213,32 @@ impl FileReader {
 
     /// A bad spot at `at`: corruption if anything valid follows, else the torn tail of a group in flight.
     fn stop(&self, out: &mut Log, at: usize, what: &'static str) -> Result<bool> {
-        if self.followed {
-            return Err(self.corrupt(at, what));
+        if self.followed || self.next_group(at).is_some() {
+            return self.give_up(out, at, what);
         }
+        out.torn = (self.bytes.len() - at) as u64;
+        Ok(false)
+    }
+
+    /// Where the next valid group after a bad spot begins.
+    fn next_group(&self, at: usize) -> Option<usize> {
         let mut probe = at.next_multiple_of(ALIGN);
         while probe + format::GROUP_HEADER <= self.bytes.len() {
             if format::decode_group(&self.bytes.slice(probe..), self.log).is_some() {
-                return Err(self.corrupt(at, what));
+                return Some(probe);
             }
             probe += ALIGN;
         }
-        out.torn = (self.bytes.len() - at) as u64;
+        None
+    }
+
+    /// The rest of the file cannot be read: an error, or for a lossy scan one more damage.
+    fn give_up(&self, out: &mut Log, at: usize, what: &'static str) -> Result<bool> {
+        let error = self.corrupt(at, what);
+        if !self.lossy {
+            return Err(error);
+        }
+        out.damage.push(error.to_string());
         Ok(false)
     }
 

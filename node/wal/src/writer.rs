@@ -6,19 +6,25 @@ use bytes::Bytes;
 use mishards_storage::{Sink, Storage};
 use mishards_types::{LogId, Sequence, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// When to go on in a new file.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// A file that has reached this size is followed by another.
     pub file_bytes: u64,
+    /// How often the fence is read after a group when the reading fails, a fiftieth of a second apart.
+    pub fence_tries: u32,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { file_bytes: 256 << 20 }
+        Options { file_bytes: 256 << 20, fence_tries: 1500 }
     }
 }
+
+/// Between two tries to read the fence.
+const FENCE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The one writer of one log. Blocking; owned by one thread.
 pub struct LogWriter {
@@ -149,13 +155,26 @@ impl LogWriter {
         format::encode_group(&mut self.buffer, self.log, first, flags, records);
         self.sink.write(&self.buffer)?;
         self.sink.sync()?;
-        if is_fenced(&*self.storage, self.log)? {
+        if self.is_fenced()? {
             return Err(Error::Fenced { log: self.log });
         }
         self.at.offset += self.buffer.len() as u64;
         self.buffer.shrink_to(1 << 20);
         self.dead = false;
         Ok(())
+    }
+
+    /// Reads the fence, for a while also when that fails: the group is durable, and nothing is acknowledged before the fence
+    /// was seen empty, however late that is.
+    fn is_fenced(&self) -> Result<bool> {
+        let mut left = self.options.fence_tries;
+        loop {
+            match is_fenced(&*self.storage, self.log) {
+                Err(_) if left > 1 => std::thread::sleep(FENCE_PAUSE),
+                read => return read,
+            }
+            left -= 1;
+        }
     }
 
     fn switch(&mut self) -> Result<()> {

@@ -95,7 +95,7 @@ impl Cluster {
     }
 
     fn write(&mut self, storage: Arc<dyn Storage>, log: LogId, found: Found) {
-        let options = Options { file_bytes: 64 + self.dice.below(1_500) };
+        let options = Options { file_bytes: 64 + self.dice.below(1_500), fence_tries: 1 };
         let writer = LogWriter::create(storage, log, options, &found.head, &found.carried, found.last);
         let Ok(mut writer) = writer else { return };
         // It serves from here on: what it has replayed is seen by searches and stays.

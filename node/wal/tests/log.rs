@@ -255,6 +255,26 @@ fn a_failed_call_makes_the_log_dead_for_good() {
     }
 }
 
+/// The group is durable by then: only its acknowledgement waits.
+#[test]
+fn a_fence_that_cannot_be_read_is_read_again() {
+    let calls = AtomicUsize::new(0);
+    let memory = Memory::new();
+    let fault = move |op: &'static str, _: &str| {
+        op == "read" && (1..4).contains(&calls.fetch_add(1, Ordering::Relaxed))
+    };
+    let storage: Arc<dyn Storage> = Arc::new(Faulty::new(memory.clone(), fault));
+    let options = Options { file_bytes: BIG, fence_tries: 4 };
+    let mut writer =
+        LogWriter::create(storage, log(1), options, &Head::default(), &[], Timestamp::ZERO).unwrap();
+    let records = writer.append(one("kept"), 1).unwrap();
+    assert_eq!(records.len(), 1);
+    let fault = |op: &'static str, _: &str| op == "read";
+    let storage: Arc<dyn Storage> = Arc::new(Faulty::new(Memory::new(), fault));
+    let never = LogWriter::create(storage, log(2), options, &Head::default(), &[], Timestamp::ZERO);
+    assert!(matches!(never.err(), Some(Error::Storage(_))), "not for ever");
+}
+
 #[test]
 fn a_fenced_writer_acknowledges_nothing() {
     let storage = memory();

@@ -185,6 +185,7 @@ fn request_for(scope: Scope, about: &About, field_ids: &[i64], rows: &[Row]) -> 
         timestamps: chosen().map(|r| r.timestamp.0).collect(),
         segments: chosen().map(|r| r.segment.0).collect(),
         rows: chosen().map(|r| r.row).collect(),
+        partitions: chosen().map(|r| r.partition.0).collect(),
         scope: Some(scope),
     };
     (request, places)

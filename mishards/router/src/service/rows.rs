@@ -23,8 +23,9 @@ impl Router {
     pub async fn insert(&self, db: &str, request: InsertRequest) -> Result<MutationResult> {
         let database = database_name(&request.db_name, db);
         let mut rows = request.fields_data;
+        let mut last = None;
         for _ in 0..TRIES {
-            let named = self.collection(database, &request.collection_name).await?;
+            let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
             let checked =
                 check_rows(&named.collection.schema, rows.clone(), request.num_rows as usize, false)?;
@@ -32,14 +33,14 @@ impl Router {
             let write =
                 WriteRequest { inserts: inserts.parts, ..write_for(&named, &request.collection_name) };
             match self.write(write).await? {
-                None => continue,
-                Some(done) => {
+                Sent::Again(why) => last = Some(why),
+                Sent::Done(done) => {
                     rows.clear();
                     return Ok(mutation(&named, inserts.order, checked.len, done, |r, n| r.insert_cnt = n));
                 }
             }
         }
-        Err(Error::unavailable("the collection keeps changing"))
+        Err(not_written(last))
     }
 
     pub async fn upsert(&self, db: &str, request: UpsertRequest) -> Result<MutationResult> {
@@ -50,8 +51,9 @@ impl Router {
             ));
         }
         let database = database_name(&request.db_name, db);
+        let mut last = None;
         for _ in 0..TRIES {
-            let named = self.collection(database, &request.collection_name).await?;
+            let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
             let schema = &named.collection.schema;
             let mut checked =
@@ -74,13 +76,16 @@ impl Router {
                 delete_partition,
                 ..write_for(&named, &request.collection_name)
             };
-            if let Some(done) = self.write(write).await? {
-                let counts =
-                    |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
-                return Ok(mutation(&named, inserts.order, checked.len, done, counts));
+            match self.write(write).await? {
+                Sent::Again(why) => last = Some(why),
+                Sent::Done(done) => {
+                    let counts =
+                        |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
+                    return Ok(mutation(&named, inserts.order, checked.len, done, counts));
+                }
             }
         }
-        Err(Error::unavailable("the collection keeps changing"))
+        Err(not_written(last))
     }
 
     pub async fn delete(&self, call: &Call, request: DeleteRequest) -> Result<MutationResult> {
@@ -93,8 +98,9 @@ impl Router {
             partitions: partition.as_slice(),
             consistency: Consistency { level: 0, use_default: false, guarantee: 0, exactly: false },
         };
+        let mut last = None;
         for _ in 0..TRIES {
-            let named = self.collection(database, &request.collection_name).await?;
+            let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
             let plan_failed = |e| {
                 Error::invalid(format!(
                     "failed to create delete plan: cannot parse expression: {}, error: {e}",
@@ -139,33 +145,47 @@ impl Router {
                 resolved_at,
                 ..write_for(&named, &request.collection_name)
             };
-            if let Some(done) = self.write(write).await? {
-                return Ok(MutationResult {
-                    status: Some(ok()),
-                    acknowledged: true,
-                    delete_cnt: count,
-                    timestamp: done.timestamp,
-                    ..Default::default()
-                });
+            match self.write(write).await? {
+                Sent::Again(why) => last = Some(why),
+                Sent::Done(done) => {
+                    return Ok(MutationResult {
+                        status: Some(ok()),
+                        acknowledged: true,
+                        delete_cnt: count,
+                        timestamp: done.timestamp,
+                        ..Default::default()
+                    });
+                }
             }
         }
-        Err(Error::unavailable("the collection keeps changing"))
+        Err(not_written(last))
     }
 
-    /// Sends a write; `None` when the schema has changed since it was checked.
-    async fn write(&self, write: WriteRequest) -> Result<Option<WriteResponse>> {
+    /// A collection, and in it the partition named: whoever made either may have asked another router, so this one catches
+    /// up before it refuses.
+    async fn to_write(&self, database: &str, name: &str, partition: &str) -> Result<Named> {
+        let named = self.collection(database, name).await?;
+        if partition.is_empty() || named.snapshot.partition_named(named.collection.id, partition).is_some() {
+            return Ok(named);
+        }
+        self.catch_up().await;
+        self.known(database, name)
+    }
+
+    /// Sends a write. What it was checked against may have changed since.
+    async fn write(&self, write: WriteRequest) -> Result<Sent> {
         let writer = self.topology.wait_for_writer().await?;
         match writer.client.write(write).await {
-            Ok(done) => Ok(Some(done)),
+            Ok(done) => Ok(Sent::Done(done)),
             // Surely not stored: its successor is asked.
             Err(failure) if matches!(failure.kind, Kind::NotWriter | Kind::Unreached) => {
                 self.topology.suspect(&writer.name);
                 self.topology.wait_for_successor(&writer).await;
-                Ok(None)
+                Ok(Sent::Again(failure.error))
             }
             Err(failure) if failure.kind == Kind::SchemaChanged => {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                Ok(None)
+                self.catch_up().await;
+                Ok(Sent::Again(failure.error))
             }
             Err(failure) => {
                 self.topology.suspect(&writer.name);
@@ -190,6 +210,19 @@ impl Router {
         })
         .await
     }
+}
+
+/// What became of a write that was sent.
+enum Sent {
+    Done(WriteResponse),
+    /// Surely not stored, for this reason: it is to be checked and sent again.
+    Again(Error),
+}
+
+/// A write that was sent as often as it may be.
+fn not_written(last: Option<Error>) -> Error {
+    let why = last.map_or_else(String::new, |why| format!(": {}", why.message));
+    Error::unavailable(format!("the write was sent {TRIES} times and was not taken{why}"))
 }
 
 fn write_for(named: &Named, name: &str) -> WriteRequest {

@@ -21,7 +21,7 @@ pub fn path(log: LogId, file: u64) -> String {
 
 /// A log without predecessors, whose files are followed by another at `file_bytes`.
 pub fn start(storage: &Arc<dyn Storage>, log: LogId, file_bytes: u64) -> Result<LogWriter> {
-    let options = Options { file_bytes };
+    let options = Options { file_bytes, fence_tries: 1 };
     LogWriter::create(Arc::clone(storage), log, options, &Head::default(), &[], Timestamp::ZERO)
 }
 

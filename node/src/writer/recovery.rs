@@ -1,0 +1,198 @@
+//! From the logs of all predecessors to the state of a new term: where each log ends, the replay, and the first group of
+//! the new log, which names them all. What the logs should have and do not is a loss.
+
+use super::WriterParts;
+use super::gc::LogFiles;
+use super::losses::Losses;
+use super::replay::Replay;
+use super::state::State;
+use super::takeover::{Taken, log_failure};
+use crate::deletes::Deletes;
+use crate::{Failure, Result};
+use mishards_catalog::{LogEntry, Snapshot};
+use mishards_segment::{decode_deletes, decode_delta};
+use mishards_storage::Storage;
+use mishards_types::{Epoch, Incarnation, LogId, Sequence, Timestamp};
+use mishards_wal::{Head, LogWriter, Options, Position, Predecessor, Record, Scan, read_log, set_fence};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a replay leaves.
+pub struct Recovered {
+    pub state: State,
+    pub log: LogWriter,
+    pub files: LogFiles,
+    /// What was given up, a line each.
+    pub losses: Vec<String>,
+}
+
+/// Fences every open predecessor, replays them, and starts the new log.
+pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) -> Result<Recovered> {
+    let storage = Arc::clone(&parts.storage);
+    let deletes = Arc::clone(deletes);
+    let options = Options { file_bytes: parts.ingest.log_file_bytes, ..Options::default() };
+    let work = move || {
+        let Taken { log, loaded, mut losses } = taken;
+        deletes.reset(log.epoch);
+        let snapshot = Arc::new(loaded.snapshot);
+        let replayed = replay_all(&*storage, log, &snapshot, Some(log), &deletes, &mut losses)?;
+        let Replayed { state, ends, files, rows, last, last_timestamp } = replayed;
+        let head = Head { predecessors: ends.predecessors(last) };
+        let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp)
+            .map_err(log_failure)?;
+        tracing::info!(logs = ends.logs.len(), rows, last_sequence = last.0, "the log has been replayed");
+        Ok(Recovered { state, log: log_writer, files, losses: losses.into_lines() })
+    };
+    parts.pools.io(work).await
+}
+
+/// What a start would refuse, a line each. Fences nothing and changes nothing: for a cluster whose writer is stopped.
+pub fn examine(storage: &dyn Storage, snapshot: &Arc<Snapshot>, losses: &mut Losses) -> Result<()> {
+    let nobody = LogId { epoch: Epoch(u64::MAX), incarnation: Incarnation(0) };
+    replay_all(storage, nobody, snapshot, None, &Deletes::default(), losses).map(drop)
+}
+
+struct Replayed {
+    state: State,
+    ends: Ends,
+    files: LogFiles,
+    rows: usize,
+    last: Sequence,
+    last_timestamp: Timestamp,
+}
+
+/// Replays every log but that of `ours`, into a state over `snapshot`. Without a `successor` nothing is fenced.
+fn replay_all(
+    storage: &dyn Storage,
+    ours: LogId,
+    snapshot: &Arc<Snapshot>,
+    successor: Option<LogId>,
+    deletes: &Deletes,
+    losses: &mut Losses,
+) -> Result<Replayed> {
+    let mut logs: Vec<LogEntry> = snapshot.logs().filter(|l| l.id() != ours).cloned().collect();
+    logs.sort_unstable_by_key(LogEntry::id);
+    let ends = find_ends(storage, successor, &logs, losses)?;
+    let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
+    let mut state = State::new(Arc::clone(snapshot), Sequence(0), newest_row);
+    // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
+    snapshot.collections().for_each(|c| deletes.raise_floor(c.id, c.deltas_through));
+    let mut files = LogFiles::default();
+    let mut replay = Replay::new(&mut state, deletes);
+    let mut last_timestamp = newest_row;
+    for id in logs.iter().map(LogEntry::id) {
+        let Some(end) = ends.logs.get(&id).filter(|p| p.end.file > 0) else { continue };
+        let mut failure = None;
+        let scan = Scan { end: Some(end.end), lossy: losses.are_accepted(), ..Scan::default() };
+        let read = read_log(storage, id, scan, &mut |record| {
+            if failure.is_none() {
+                failure = replay.record(record, losses).err();
+            }
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let read = losses.of_log(read)?;
+        read.damage.iter().try_for_each(|damage| losses.found(damage))?;
+        last_timestamp = last_timestamp.max(read.last_timestamp);
+        files.found(id, &read.files);
+    }
+    let recorded = ends.logs.values().map(|p| p.last).max().unwrap_or_default();
+    let rows = replay.finish(recorded, known_through(snapshot), losses)?;
+    let last = recorded.max(known_through(snapshot));
+    if recorded < last {
+        last_timestamp = last_timestamp.max(newest_delete(storage, snapshot)?);
+    }
+    state.advance(last, last_timestamp);
+    deletes.advance(last);
+    Ok(Replayed { state, ends, files, rows, last, last_timestamp })
+}
+
+/// The last record that the catalog knows of: rows or deletes up to it are in files.
+fn known_through(snapshot: &Snapshot) -> Sequence {
+    let partitions =
+        snapshot.collections().flat_map(|c| snapshot.partitions_of(c.id)).map(|p| p.flushed_through);
+    let collections = snapshot.collections().map(|c| c.deltas_through);
+    let segments = snapshot.segments().map(|s| s.through.max(s.folded_through));
+    partitions.chain(collections).chain(segments).max().unwrap_or_default()
+}
+
+/// When the last delete that is in a file became visible. Read only where the log cannot say.
+fn newest_delete(storage: &dyn Storage, snapshot: &Snapshot) -> Result<Timestamp> {
+    let mut newest = Timestamp::ZERO;
+    for delta in snapshot.deltas() {
+        let list =
+            decode_delta(&delta.file.path, storage.read(&delta.file.path)?).map_err(Failure::unreadable)?;
+        newest = list.iter().map(|d| d.visible_at).fold(newest, Timestamp::max);
+    }
+    for segment in snapshot.segments() {
+        let Some(file) = &segment.delete_file else { continue };
+        let list = decode_deletes(&file.path, storage.read(&file.path)?, segment.rows as usize);
+        newest = list.map_err(Failure::unreadable)?.iter().map(|t| t.visible_at).fold(newest, Timestamp::max);
+    }
+    Ok(newest)
+}
+
+struct Ends {
+    logs: BTreeMap<LogId, Predecessor>,
+    last_group: Vec<Record>,
+}
+
+impl Ends {
+    /// The predecessors as the new log's head names them, `last` among them: what is numbered up to it is never given
+    /// out again, be its record there or not.
+    fn predecessors(&self, last: Sequence) -> Vec<Predecessor> {
+        let mut all: Vec<Predecessor> = self.logs.values().copied().collect();
+        match all.iter_mut().max_by_key(|p| p.last) {
+            Some(newest) => newest.last = newest.last.max(last),
+            None if last > Sequence(0) => {
+                let nobody = LogId { epoch: Epoch(0), incarnation: Incarnation(0) };
+                all.push(Predecessor { log: nobody, end: Position::default(), last });
+            }
+            None => {}
+        }
+        all
+    }
+}
+
+/// Fixes where each predecessor ends: as a later log's head says, else where its last valid group ends now, after
+/// it was fenced. A log without a head served nothing.
+fn find_ends(
+    storage: &dyn Storage,
+    successor: Option<LogId>,
+    logs: &[LogEntry],
+    losses: &mut Losses,
+) -> Result<Ends> {
+    let mut ends = Ends { logs: BTreeMap::new(), last_group: Vec::new() };
+    let is_known = |log: LogId| logs.iter().any(|entry| entry.id() == log);
+    for entry in logs.iter().rev() {
+        let log = entry.id();
+        if ends.logs.contains_key(&log) {
+            continue;
+        }
+        if let Some(successor) = successor {
+            set_fence(storage, log, successor).map_err(log_failure)?;
+        }
+        let scan = Scan { lossy: losses.are_accepted(), ..Scan::default() };
+        let read = losses.of_log(read_log(storage, log, scan, &mut |_| {}))?;
+        let first_file = read.files.first().map(|f| f.0);
+        let served = read.head.is_some() || first_file.is_some_and(|f| f > 1);
+        if entry.begun && !served {
+            losses.found(format_args!("log {log} has taken writes, and its files are gone"))?;
+        }
+        let (end, last) = if served { (read.end, read.last) } else { (Position::default(), Sequence(0)) };
+        ends.logs.insert(log, Predecessor { log, end, last });
+        if read.torn > 0 {
+            tracing::warn!(log = %log, bytes = read.torn, "a torn tail was cut at the last complete group");
+        }
+        if served && ends.last_group.is_empty() {
+            ends.last_group = read.last_group;
+        }
+        for p in read.head.into_iter().flat_map(|h| h.predecessors) {
+            if is_known(p.log) {
+                ends.logs.entry(p.log).or_insert(p);
+            }
+        }
+    }
+    Ok(ends)
+}
