@@ -11,6 +11,7 @@ mod filter;
 mod follower;
 mod fresh_rows;
 mod grpc;
+mod hidden_rows;
 mod metrics;
 mod open;
 mod options;

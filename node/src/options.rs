@@ -36,6 +36,8 @@ pub struct IngestOptions {
     /// How long what was removed stays readable.
     pub window: Duration,
     pub log_file_bytes: u64,
+    /// Growing rows are written out when more of the log than this would have to be replayed.
+    pub replay_limit_bytes: u64,
     pub lease_ttl: Duration,
     /// Threads that build indexes and merge, at low priority; 0 means one per core.
     pub background_threads: usize,
@@ -53,6 +55,7 @@ impl Default for IngestOptions {
             merge_max_bytes: 1 << 30,
             window: Duration::from_secs(600),
             log_file_bytes: 256 << 20,
+            replay_limit_bytes: 1 << 30,
             lease_ttl: Duration::from_secs(5),
             background_threads: 0,
         }

@@ -1,6 +1,7 @@
 //! Segments held open: verified, mapped, with the deletes that are known so far applied.
 
 use crate::deletes::Deletes;
+use crate::hidden_rows::hidden_rows;
 use crate::tombstones::Tombstones;
 use crate::unit::Unit;
 use crate::{Failure, Metrics, Result};
@@ -9,7 +10,7 @@ use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{Delete, SegmentReader, Tombstone, check_trailer, decode_deletes, decode_delta};
 use mishards_storage::Storage;
-use mishards_types::{Clock, Code, Key, Schema, SegmentId, Sequence};
+use mishards_types::{Clock, Code, Schema, SegmentId, Sequence};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -280,7 +281,15 @@ impl SegmentCache {
         }
         let from_files_list = read.iter().flat_map(|list| list.iter()).filter(|d| d.sequence > open.applied);
         let here = |d: &&Delete| d.partition.0 == 0 || d.partition == segment.partition;
-        let found = hidden_rows(&open.unit, from_files_list.chain(newer.iter().map(|d| &**d)).filter(here));
+        let deletes = from_files_list.chain(newer.iter().map(|d| &**d)).filter(here);
+        let unit = &open.unit;
+        let found = match &unit.keys {
+            Some(keys) => hidden_rows(deletes, |key| {
+                let rows = keys.rows_of(key).filter(|row| !unit.tombstones.is_hidden(*row));
+                rows.map(|row| (row, unit.timestamp(row))).collect()
+            }),
+            None => Vec::new(),
+        };
         if !found.is_empty() {
             let mut unit = (*open.unit).clone();
             unit.tombstones = Arc::new(unit.tombstones.with(found));
@@ -315,31 +324,6 @@ impl SegmentCache {
             None => Ok((unit, segment.folded_through)),
         }
     }
-}
-
-/// The rows that deletes hide, given in log order: each once, from the first delete on that hides it. The cost is that of
-/// the deletes and of the rows with their keys, not of their product.
-fn hidden_rows<'a>(unit: &Unit, deletes: impl Iterator<Item = &'a Delete>) -> Vec<Tombstone> {
-    let Some(keys) = &unit.keys else { return Vec::new() };
-    let mut by_key: HashMap<&Key, Vec<&Delete>> = HashMap::new();
-    deletes.for_each(|delete| by_key.entry(&delete.key).or_default().push(delete));
-    let mut found = Vec::new();
-    for (key, mut deletes) in by_key {
-        // One that reaches no farther than one before it hides nothing more.
-        let mut reach = None;
-        deletes.retain(|d| {
-            let goes_farther = reach.is_none_or(|reach| d.resolved_at > reach);
-            reach = reach.max(Some(d.resolved_at));
-            goes_farther
-        });
-        for row in keys.rows_of(key).filter(|row| !unit.tombstones.is_hidden(*row)) {
-            let timestamp = unit.timestamp(row);
-            let first = deletes.partition_point(|d| d.resolved_at < timestamp);
-            found.extend(deletes.get(first).map(|d| Tombstone { row, visible_at: d.visible_at }));
-        }
-    }
-    found.sort_unstable_by_key(|t| (t.visible_at, t.row));
-    found
 }
 
 fn damaged(segment: &Segment, e: mishards_segment::Error) -> Failure {

@@ -101,3 +101,192 @@ async fn a_fence_that_cannot_be_read_for_a_moment_ends_no_term() {
     assert!(!site.writer.has_ended());
     assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_file_that_cannot_be_removed_keeps_no_other() {
+    let mut world = World::with_short_window();
+    let stuck = Arc::new(std::sync::Mutex::new(String::new()));
+    let named = Arc::clone(&stuck);
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        op == "remove" && *named.lock().unwrap() == path
+    }));
+    let site = world.start_with_collection().await;
+    for from in 0..4 {
+        site.insert(from * 10..from * 10 + 10).await.unwrap();
+        site.flush().await.unwrap();
+        if from == 0 {
+            *stuck.lock().unwrap() = site.segments()[0].footer.path.clone();
+        }
+    }
+    eventually("the segments are merged", async || site.segments().len() == 1).await;
+    let merged = site.segments()[0].footer.path.clone();
+    eventually("all files but the stuck one are gone", async || {
+        let left = world.files("segments");
+        let of_merged =
+            left.iter().filter(|path| path.starts_with(merged.rsplit_once('/').unwrap().0)).count();
+        left.len() == of_merged + 1
+    })
+    .await;
+    assert!(world.files("segments").contains(&stuck.lock().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merged_segment_is_published_with_its_indexes() {
+    let world = World::new();
+    let site = Arc::new(world.start_with_collection().await);
+    site.create_index("vec", "HNSW", Some(mishards_types::Metric::L2)).await.unwrap();
+    site.create_index("tag", "INVERTED", None).await.unwrap();
+    let watching = Arc::clone(&site);
+    let watch = tokio::spawn(async move {
+        loop {
+            let merged = watching.segments().into_iter().find(|s| s.rows == 4800);
+            if let Some(merged) = merged {
+                return merged.indexes.len();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    for from in 0..4 {
+        site.insert(from * 1200..from * 1200 + 1200).await.unwrap();
+        site.flush().await.unwrap();
+    }
+    let at_first = tokio::time::timeout(Duration::from_secs(60), watch).await.unwrap().unwrap();
+    assert_eq!(at_first, 2, "indexes of the merged segment when it was first seen");
+    assert_eq!(site.keys().await.len(), 4800);
+}
+
+/// Also while deletes wait to be dropped, for which a merge was waited for once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_does_not_wait_for_a_merge() {
+    let mut world = World::new();
+    world.ingest.delta_max_deletes = 1;
+    let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        let is_first = op == "create" && path.starts_with("segments/") && wanted.load(Ordering::SeqCst);
+        if is_first && !seen.swap(true, Ordering::SeqCst) {
+            while wanted.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        false
+    }));
+    let site = world.start_with_collection().await;
+    for from in 0..3 {
+        site.insert(from * 10..from * 10 + 10).await.unwrap();
+        site.flush().await.unwrap();
+    }
+    site.insert(30..40).await.unwrap();
+    site.flush().await.unwrap();
+    hangs.store(true, Ordering::SeqCst);
+    eventually("a merge hangs", async || held.load(Ordering::SeqCst)).await;
+    for key in 0..5 {
+        site.delete([key]).await.unwrap();
+        let wanted = key as usize + 1;
+        eventually("a delta file", async || {
+            site.snapshot().recent_deltas_of(site.collection().id).count() >= wanted
+        })
+        .await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    site.insert(40..50).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), site.flush()).await.expect("the flush waits").unwrap();
+    hangs.store(false, Ordering::SeqCst);
+    eventually("the merge goes on", async || site.segments().len() <= 2).await;
+    assert_eq!(site.keys().await, (5..50).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_jumped_does_not_stop_sealing() {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    world.clock.set_wall_ahead(Duration::from_secs(86_400));
+    site.insert(0..10).await.unwrap();
+    world.clock.set_wall_ahead(Duration::ZERO);
+    site.insert(10..20).await.unwrap();
+    world.clock.advance(world.ingest.seal_age);
+    eventually("the rows are written out", async || site.segments().len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_could_not_be_written_is_tried_again() {
+    let mut world = World::new();
+    let failures = Arc::new(AtomicUsize::new(2));
+    let left = Arc::clone(&failures);
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        op == "write"
+            && path.contains(".inverted")
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+    }));
+    let site = world.start_with_collection().await;
+    site.create_index("tag", "INVERTED", None).await.unwrap();
+    site.insert(0..10).await.unwrap();
+    site.flush().await.unwrap();
+    eventually("the index is there", async || {
+        world.clock.advance(Duration::from_secs(5));
+        site.segments()[0].indexes.len() == 1
+    })
+    .await;
+    assert_eq!(failures.load(Ordering::SeqCst), 0);
+    assert_eq!(world.files("segments").iter().filter(|path| path.contains(".inverted")).count(), 1);
+}
+
+/// A growing segment gets no larger than it should while others are written out, nor when a log is replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn growing_segments_have_a_bound_also_when_nothing_is_written_out() {
+    let mut world = World::new();
+    world.ingest.seal_rows = 50;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let wanted = Arc::clone(&hangs);
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        op == "create" && path.starts_with("segments/") && wanted.load(Ordering::SeqCst)
+    }));
+    let site = world.start_with_collection().await;
+    for from in 0..40 {
+        site.insert(from * 10..from * 10 + 10).await.unwrap();
+    }
+    let largest =
+        |site: &Site| site.writer.view().growing.values().flat_map(|l| l.iter()).map(|g| g.rows).max();
+    assert_eq!(largest(&site), Some(50));
+    let site = world.restart(site).await;
+    assert_eq!(largest(&site), Some(50), "after a replay");
+    hangs.store(false, Ordering::SeqCst);
+    site.flush().await.unwrap();
+    assert_eq!(site.keys().await, (0..400).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_are_under_way_count_against_the_limit() {
+    let mut world = World::new();
+    world.ingest.growing_limit_bytes = 400_000;
+    let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
+    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
+        while op == "sync" && path.starts_with("log/") && wanted.load(Ordering::SeqCst) {
+            seen.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }));
+    let site = Arc::new(world.start_with_collection().await);
+    hangs.store(true, Ordering::SeqCst);
+    let write = |n: i64| {
+        let site = Arc::clone(&site);
+        tokio::spawn(async move { site.insert(n * 1000..n * 1000 + 1000).await.map(drop) })
+    };
+    let first = write(0);
+    eventually("a sync hangs", async || held.load(Ordering::SeqCst)).await;
+    let more: Vec<_> = (1..100).map(write).collect();
+    eventually("most of them are refused", async || more.iter().filter(|w| w.is_finished()).count() > 80)
+        .await;
+    hangs.store(false, Ordering::SeqCst);
+    first.await.unwrap().unwrap();
+    let mut taken = 1;
+    for write in more {
+        match write.await.unwrap() {
+            Ok(()) => taken += 1,
+            Err(status) => assert!(failure(&status).message.contains("on their way"), "{status}"),
+        }
+    }
+    assert_eq!(site.keys().await.len(), taken * 1000);
+}

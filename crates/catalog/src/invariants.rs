@@ -36,8 +36,21 @@ fn segment_rule(before: &Snapshot, new: &Segment) -> Option<&'static str> {
         None if before.has_had_footer(&new.footer.path) => Some("its name was used before"),
         None if before.collection(new.collection).is_none() => Some("its collection is gone"),
         None if before.partition(new.partition).is_none() => Some("its partition is gone"),
+        None if !has_deletes_after(before, new) => {
+            Some("delta files that it does not know have been dropped")
+        }
         None => None,
     }
+}
+
+/// Whether the deletes that a new segment does not know are all in delta files, or in none yet.
+fn has_deletes_after(before: &Snapshot, new: &Segment) -> bool {
+    let known = new.folded_through;
+    if before.collection(new.collection).is_none_or(|c| c.deltas_through <= known) {
+        return true;
+    }
+    let first = before.deltas_of(new.collection).filter(|d| d.through > known).map(|d| d.first).min();
+    first.is_some_and(|first| first <= known.next())
 }
 
 fn partition_rule(before: &Snapshot, new: &Partition, changes: &[Change]) -> Option<&'static str> {

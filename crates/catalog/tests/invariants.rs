@@ -11,6 +11,11 @@ fn flush(id: i64) -> Change {
     put_segment(segment(id, Origin::Flush, id as u64))
 }
 
+/// One that knows all deletes that are in delta files.
+fn current(id: i64, origin: Origin, through: u64) -> Segment {
+    Segment { folded_through: Sequence(40), ..segment(id, origin, through) }
+}
+
 fn drop_segment(id: i64) -> Change {
     remove(EntityKind::Segment, id)
 }
@@ -43,7 +48,7 @@ fn assert_refused(name: &str, changes: &[Change], because: &str) {
 #[test]
 fn each_broken_change_is_refused() {
     let base = || Segment { folded_through: Sequence(30), ..segment(20, Origin::Flush, 20) };
-    let fresh = || segment(29, Origin::Flush, 25);
+    let fresh = || current(29, Origin::Flush, 25);
     let named = |path: &str| Segment { footer: file(path), ..fresh() };
     let now = || (*settled().collections().next().unwrap().clone()).clone();
     let table: Vec<(&str, &str, Change)> = vec![
@@ -67,6 +72,11 @@ fn each_broken_change_is_refused() {
             "partition is gone",
             put_segment(Segment { partition: PartitionId(99), ..fresh() }),
         ),
+        (
+            "its deletes are gone",
+            "have been dropped",
+            put_segment(Segment { folded_through: Sequence(39), ..fresh() }),
+        ),
         ("flushed back", "flushed_through went back", put_partition(partition(11, 10, 19))),
         ("flushed alone", "without a segment", put_partition(partition(11, 10, 21))),
         (
@@ -81,9 +91,9 @@ fn each_broken_change_is_refused() {
         // Wherever it stands among good ones.
         assert_refused(name, &[put_alias(alias("a", 10)), change, put_delta(delta(31, 41))], because);
     }
-    let late = vec![put_segment(segment(29, Origin::Flush, 26)), put_partition(partition(11, 10, 25))];
+    let late = vec![put_segment(current(29, Origin::Flush, 26)), put_partition(partition(11, 10, 25))];
     assert_refused("a segment beyond the watermark", &late, "without a segment");
-    let elsewhere = Segment { partition: PartitionId(12), ..segment(29, Origin::Flush, 25) };
+    let elsewhere = Segment { partition: PartitionId(12), ..current(29, Origin::Flush, 25) };
     let other = vec![put_segment(elsewhere), put_partition(partition(11, 10, 25))];
     assert_refused("a segment of another partition", &other, "without a segment");
 }
@@ -95,10 +105,10 @@ fn what_the_writer_does_is_allowed() {
     let now = || (*s.collections().next().unwrap().clone()).clone();
     let allowed: Vec<Vec<Change>> = vec![
         vec![],
-        vec![put_segment(segment(29, Origin::Flush, 25)), put_partition(partition(11, 10, 25))],
+        vec![put_segment(current(29, Origin::Flush, 25)), put_partition(partition(11, 10, 25))],
         vec![put_segment(with_index(base(), "idx/1"))],
         vec![put_segment(Segment { delete_file: Some(file("d")), folded_through: Sequence(31), ..base() })],
-        vec![drop_segment(20), put_segment(segment(29, Origin::Merge, 20))],
+        vec![drop_segment(20), put_segment(current(29, Origin::Merge, 20))],
         vec![put_delta(delta(31, 44)), put_collection(Collection { deltas_through: Sequence(44), ..now() })],
         vec![put_collection(Collection { schema_version: 4, ..now() })],
         vec![put_partition(Partition { name: "new".to_owned(), ..partition(11, 10, 20) })],
@@ -108,6 +118,14 @@ fn what_the_writer_does_is_allowed() {
     for changes in allowed {
         check_invariants(&s, &changes).unwrap();
     }
+    // What it does not know is in a delta file still.
+    let kept = s.apply(version(90), &[put_delta(DeltaFile { first: Sequence(31), ..delta(31, 40) })]);
+    let behind = |through| {
+        put_segment(Segment { folded_through: Sequence(through), ..current(29, Origin::Flush, 25) })
+    };
+    let publish = |through| vec![behind(through), put_partition(partition(11, 10, 25))];
+    check_invariants(&kept, &publish(30)).unwrap();
+    assert!(check_invariants(&kept, &publish(29)).is_err());
     let mut held = after([]);
     for (i, changes) in history().into_iter().enumerate() {
         check_invariants(&held, &changes).unwrap();

@@ -39,17 +39,7 @@ impl Writer {
         let list: Vec<Delete> = deletes.iter().map(|d| (**d).clone()).collect();
         let (entries, id) = (list.len() as u64, SegmentId(self.next_id()));
         let path = format!("deltas/{}/{id}-{}", collection.id, self.log_id.incarnation);
-        let (storage, target) = (Arc::clone(&self.parts.storage), path.clone());
-        let bytes = self
-            .parts
-            .pools
-            .io(move || {
-                let bytes = encode_delta(&list);
-                storage.put(&target, &[&bytes])?;
-                Ok(bytes.len() as u64)
-            })
-            .await?;
-        let file = mishards_catalog::FileRef { path, bytes };
+        let file = self.put_file(path, move || encode_delta(&list)).await?;
         let delta = DeltaFile {
             id,
             collection: collection.id,
@@ -119,18 +109,8 @@ impl Writer {
             .await?;
         let list: Vec<Tombstone> = unit.tombstones.iter().copied().collect();
         let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());
-        let (storage, target) = (Arc::clone(&self.parts.storage), path.clone());
         let deleted_rows = list.len() as u32;
-        let bytes = self
-            .parts
-            .pools
-            .io(move || {
-                let bytes = encode_deletes(&list);
-                storage.put(&target, &[&bytes])?;
-                Ok(bytes.len() as u64)
-            })
-            .await?;
-        let file = mishards_catalog::FileRef { path, bytes };
+        let file = self.put_file(path, move || encode_deletes(&list)).await?;
         self.commit_files(
             vec![file.clone()],
             |snapshot| {
@@ -147,16 +127,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Alone with the catalog's segments: one that is being built knows only the deletes of its start.
+    /// A segment that is being written knows only the deletes of its start.
     async fn drop_folded(&self, collection: CollectionId) -> Result<()> {
-        let _alone = self.building.write().await;
         self.commit(
             |snapshot| {
-                let folded = snapshot
-                    .segments_of(collection)
-                    .map(|s| s.folded_through)
-                    .min()
-                    .unwrap_or(Sequence(u64::MAX));
+                let folded = snapshot.segments_of(collection).map(|s| s.folded_through);
+                let folded = folded.min().unwrap_or(Sequence(u64::MAX)).min(self.known_to_all_building());
                 let done = snapshot.deltas_of(collection).filter(|d| d.through <= folded);
                 Ok(done.map(|d| Change::Remove(EntityKind::DeltaFile, d.id.to_string())).collect())
             },

@@ -9,7 +9,8 @@ use mishards_catalog::{Change, Entity, FileRef, Origin, Segment};
 use mishards_segment::{Rows, SegmentMeta, Tombstone, add_trailer, encode_deletes, encode_segment};
 use mishards_storage::Storage;
 use mishards_types::{CollectionId, PartitionId, Schema, SegmentId, Sequence};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -65,9 +66,14 @@ impl Writer {
 
     fn seal_full(&self) {
         let limits = &self.parts.ingest;
-        let oldest = self.now().minus_ms(limits.seal_age.as_millis() as u64);
+        // By the clock that nobody sets: the wall clock may jump.
+        let now = self.parts.clock.elapsed();
+        let much_to_replay = self.bytes_to_replay() > limits.replay_limit_bytes;
         let full = |g: &GrowingSegment| {
-            g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes || g.opened_at <= oldest
+            much_to_replay
+                || g.rows() >= limits.seal_rows
+                || g.bytes() >= limits.seal_bytes
+                || now.saturating_sub(g.opened) >= limits.seal_age
         };
         self.seal(&mut self.state(), full);
     }
@@ -107,13 +113,14 @@ impl Writer {
     }
 
     async fn flush_one(&self, partition: PartitionId, number: u64) -> Result<()> {
-        let _building = self.building.read().await;
-        let Some(new) = self.collect(partition, number) else { return Ok(()) };
+        let id = SegmentId(self.next_id());
+        let building = self.building(id);
+        let Some(new) = self.collect(id, partition, number) else { return Ok(()) };
         let new = new?;
+        building.knows(new.folded_through);
         let through = new.through;
         let rows = new.rows.len();
         let segment = self.write_segment(new).await?;
-        let id = segment.id;
         self.commit_files(
             segment.all_files().cloned().collect(),
             |snapshot| {
@@ -135,7 +142,7 @@ impl Writer {
         Ok(())
     }
 
-    fn collect(&self, partition: PartitionId, number: u64) -> Option<Result<NewSegment>> {
+    fn collect(&self, id: SegmentId, partition: PartitionId, number: u64) -> Option<Result<NewSegment>> {
         let state = self.state();
         let growing = state.segment(partition, number)?;
         let parts: Vec<Rows> = growing.units().iter().map(|u| u.rows.clone()).collect();
@@ -148,7 +155,6 @@ impl Writer {
         let (collection, schema, through, folded_through) =
             (growing.collection, Arc::clone(&growing.schema), growing.last, state.applied());
         drop(state);
-        let id = SegmentId(self.next_id());
         Some(Rows::concat(&parts).map_err(Failure::from).map(|rows| NewSegment {
             id,
             collection,
@@ -162,6 +168,22 @@ impl Writer {
         }))
     }
 
+    /// Keeps all delta files for a segment that is being written. To be called before it is decided which deletes the
+    /// segment knows.
+    pub(super) fn building(&self, id: SegmentId) -> Building<'_> {
+        self.all_building().insert(id, Sequence(0));
+        Building { writer: self, id }
+    }
+
+    fn all_building(&self) -> MutexGuard<'_, BTreeMap<SegmentId, Sequence>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The deletes that every segment which is being written knows.
+    pub(super) fn known_to_all_building(&self) -> Sequence {
+        self.all_building().values().copied().min().unwrap_or(Sequence(u64::MAX))
+    }
+
     /// Writes the files of a segment, durably, and describes them.
     pub(super) async fn write_segment(&self, new: NewSegment) -> Result<Segment> {
         let storage = Arc::clone(&self.parts.storage);
@@ -171,16 +193,44 @@ impl Writer {
 
     /// Writes one more file of a segment under a name of its own.
     pub(super) async fn write_file(&self, dir: &str, name: &str, payload: Vec<u8>) -> Result<FileRef> {
-        let path = format!("{dir}/{name}-{}", self.next_id());
+        self.put_file(format!("{dir}/{name}-{}", self.next_id()), move || add_trailer(payload)).await
+    }
+
+    /// Writes a new file, durably. On a failure nothing is left behind.
+    pub(super) async fn put_file(
+        &self,
+        path: String,
+        content: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Result<FileRef> {
         let storage = Arc::clone(&self.parts.storage);
-        self.parts
-            .pools
-            .io(move || {
-                let bytes = add_trailer(payload);
-                storage.put(&path, &[&bytes])?;
-                Ok(FileRef { path, bytes: bytes.len() as u64 })
-            })
-            .await
+        let put = move || {
+            let bytes = content();
+            if let Err(e) = storage.put(&path, &[&bytes]) {
+                let _ = storage.remove(&path);
+                return Err(e.into());
+            }
+            Ok(FileRef { path, bytes: bytes.len() as u64 })
+        };
+        self.parts.pools.io(put).await
+    }
+}
+
+/// A segment that is being written, until it is published or given up.
+pub struct Building<'a> {
+    writer: &'a Writer,
+    id: SegmentId,
+}
+
+impl Building<'_> {
+    /// Says which deletes the segment knows: delta files up to there may go.
+    pub fn knows(&self, through: Sequence) {
+        self.writer.all_building().insert(self.id, through);
+    }
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.writer.all_building().remove(&self.id);
     }
 }
 

@@ -9,7 +9,7 @@ use mishards_catalog::{Change, EntityKind};
 use mishards_proto::node::DeletesUpdate;
 use mishards_types::{LogId, Sequence, Version};
 use mishards_wal::{Position, Record};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub struct LogFiles {
 struct LogFile {
     log: LogId,
     number: u64,
+    bytes: u64,
     last: Sequence,
     /// Since when nothing in it has been needed.
     free_since: Option<Duration>,
@@ -51,8 +52,8 @@ impl LogFiles {
         if !files.is_empty() {
             self.begun.insert(log);
         }
-        for (number, _, last) in files {
-            self.files.push(LogFile { log, number: *number, last: *last, free_since: None });
+        for (number, bytes, last) in files {
+            self.files.push(LogFile { log, number: *number, bytes: *bytes, last: *last, free_since: None });
         }
     }
 }
@@ -99,9 +100,16 @@ impl Writer {
     pub(super) fn note_log_file(&self, before: Position, after: Position, records: &[Record]) {
         if before.file != after.file {
             let last = records.last().map(|r| r.sequence).unwrap_or_default();
-            let file = LogFile { log: self.log_id, number: before.file, last, free_since: None };
+            let (log, number, bytes) = (self.log_id, before.file, before.offset);
+            let file = LogFile { log, number, bytes, last, free_since: None };
             self.log_files().files.push(file);
         }
+    }
+
+    /// Bytes of closed log files that a replay would have to read.
+    pub(super) fn bytes_to_replay(&self) -> u64 {
+        let needed = self.first_needed();
+        self.log_files().files.iter().filter(|file| file.last >= needed).map(|file| file.bytes).sum()
     }
 
     /// Deletes below it keep a closed log file alive although its rows are in files: they are to be published.
@@ -190,24 +198,42 @@ impl Writer {
         // The newest V must stay in the log: what is left of it may not say it yet.
         self.log_version(Needed::unknown).await?;
         self.check_not_fenced().await?;
-        self.unlink(free.iter().map(|(log, number)| path(*log, *number)).collect()).await?;
-        self.log_files().files.retain(|f| !free.contains(&(f.log, f.number)));
-        self.parts.metrics.files_removed_total.inc_by(free.len() as u64);
-        Ok(())
+        // Of each log from its first file on: one with a hole could not be read. A file that cannot be removed keeps
+        // only the later ones of its own log.
+        let mut by_log: BTreeMap<LogId, Vec<u64>> = BTreeMap::new();
+        free.iter().for_each(|(log, number)| by_log.entry(*log).or_default().push(*number));
+        let (mut removed, mut failed) = (HashSet::new(), None);
+        for (log, mut numbers) in by_log {
+            numbers.sort_unstable();
+            for number in numbers {
+                match self.unlink(vec![path(log, number)]).await {
+                    Ok(()) => drop(removed.insert((log, number))),
+                    Err(e) => {
+                        failed = Some(e);
+                        break;
+                    }
+                }
+            }
+        }
+        self.log_files().files.retain(|f| !removed.contains(&(f.log, f.number)));
+        self.parts.metrics.files_removed_total.inc_by(removed.len() as u64);
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Removes files, looking before each at the fence: this process may have been stopped since the last one.
+    /// Removes files, looking before each at the fence: this process may have been stopped since the last one. One that
+    /// cannot be removed keeps no other; the error is the last one's.
     async fn unlink(&self, paths: Vec<String>) -> Result<()> {
         let (storage, log) = (Arc::clone(&self.parts.storage), self.log_id);
         let remove = move || {
+            let mut failed = None;
             for path in &paths {
                 let fenced = mishards_wal::is_fenced(&*storage, log);
                 if fenced.map_err(mishards_types::Error::unavailable)? {
                     return Err(crate::Failure::not_writer("this writer was fenced while it removed files"));
                 }
-                storage.remove(path)?;
+                failed = storage.remove(path).err().or(failed);
             }
-            Ok(())
+            failed.map_or(Ok(()), |e| Err(e.into()))
         };
         self.parts.pools.io(remove).await
     }

@@ -8,9 +8,12 @@ use mishards_segment::{Rows, Tombstone};
 use mishards_types::{CollectionId, Key, PartitionId, Schema, SegmentId, Sequence, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Chunks below this are put together with their neighbour, so that their number stays logarithmic.
 const COALESCE_ROWS: usize = 16_384;
+/// … and below this: texts of a chunk are counted in 32 bits.
+const COALESCE_BYTES: usize = 64 << 20;
 
 /// One growing segment. Only the log thread and the flush change it, under the state's lock.
 pub struct GrowingSegment {
@@ -22,6 +25,8 @@ pub struct GrowingSegment {
     pub first: Sequence,
     pub last: Sequence,
     pub opened_at: Timestamp,
+    /// On the monotonic clock.
+    pub opened: Duration,
     pub sealed: bool,
     units: Vec<Arc<Unit>>,
     /// The number of the first row of each chunk.
@@ -37,7 +42,7 @@ impl GrowingSegment {
         (collection, partition): (CollectionId, PartitionId),
         schema: Arc<Schema>,
         first: Sequence,
-        opened_at: Timestamp,
+        (opened_at, opened): (Timestamp, Duration),
     ) -> GrowingSegment {
         GrowingSegment {
             number,
@@ -47,6 +52,7 @@ impl GrowingSegment {
             first,
             last: first,
             opened_at,
+            opened,
             sealed: false,
             units: Vec::new(),
             bases: Vec::new(),
@@ -93,7 +99,9 @@ impl GrowingSegment {
     /// Puts the last chunks together while the one before is not much larger.
     fn coalesce(&mut self) -> Result<()> {
         while let [.., a, b] = self.units.as_slice() {
-            if a.rows.len() > 2 * b.rows.len() || a.rows.len() + b.rows.len() > COALESCE_ROWS {
+            let too_large = a.rows.len() + b.rows.len() > COALESCE_ROWS
+                || a.rows.bytes() + b.rows.bytes() > COALESCE_BYTES;
+            if a.rows.len() > 2 * b.rows.len() || too_large {
                 break;
             }
             let rows = Rows::concat(&[a.rows.clone(), b.rows.clone()]).map_err(Failure::from)?;

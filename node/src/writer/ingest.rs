@@ -15,6 +15,7 @@ use mishards_proto::schema::{
 };
 use mishards_segment::{Column, key_at};
 use mishards_types::{DataType, Error, Field, Key, PartitionId, Timestamp};
+use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +27,7 @@ impl Writer {
     /// Writes rows, all or nothing.
     pub async fn write(self: &Arc<Writer>, request: WriteRequest) -> Result<WriteResponse> {
         self.check_serving()?;
-        self.check_room()?;
+        let _in_flight = self.enter(request.encoded_len())?;
         let collection = self.resolve(&request)?;
         let writer = Arc::clone(self);
         let prepared = self.parts.pools.search(move || writer.prepare(&collection, request)).await?;
@@ -38,16 +39,19 @@ impl Writer {
         })
     }
 
-    /// Past the limit writes are refused with a code that clients retry, until a flush has made room.
-    fn check_room(&self) -> Result<()> {
-        let (growing, limit) = (self.unpublished_bytes(), self.parts.ingest.growing_limit_bytes);
+    /// Lets a write of so many bytes in. Past the limit writes are refused with a code that clients retry, until a flush has
+    /// made room; those that are under way count too.
+    fn enter(&self, bytes: usize) -> Result<InFlight<'_>> {
+        let before = self.in_flight.fetch_add(bytes, Ordering::Relaxed);
+        let entered = InFlight { writer: self, bytes };
+        let (growing, limit) = (self.unpublished_bytes() + before, self.parts.ingest.growing_limit_bytes);
         if growing < limit {
-            return Ok(());
+            return Ok(entered);
         }
         self.seal(&mut self.state(), |g| g.rows() > 0);
         self.flush_wanted.notify_one();
         Err(Error::rate_limit(format!(
-            "{growing} bytes are growing, the limit is {limit}: flushing, try again"
+            "{growing} bytes are growing or on their way, the limit is {limit}: flushing, try again"
         ))
         .into())
     }
@@ -132,6 +136,18 @@ impl Writer {
             scalar_field::Data::LongData(LongArray { data: ids.collect() })
         };
         part.columns.push(key_column(primary, data));
+    }
+}
+
+/// A write that was let in, until it is applied or refused.
+struct InFlight<'a> {
+    writer: &'a Writer,
+    bytes: usize,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.writer.in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -176,11 +176,18 @@ impl LogThread {
         let mut streamed = DeletesUpdate { epoch: writer.log_id.epoch.0, ..Default::default() };
         let mut followed = Vec::with_capacity(group.len());
         let mut state = writer.state();
+        state.now = writer.parts.clock.elapsed();
         for (entry, record) in group.into_iter().zip(records) {
             let logged = Logged { sequence: record.sequence, timestamp: record.timestamp };
             let mut result = Ok(logged);
             if let Some(write) = entry.write {
                 streamed.deletes.extend(stream_entry(&write, logged));
+                let full = state.full(&write, &writer.parts.ingest);
+                if !full.is_empty() {
+                    // Whoever follows seals at the same place.
+                    writer.followers.group(std::mem::take(&mut followed));
+                    writer.seal(&mut state, |g| full.contains(&g.partition));
+                }
                 writer
                     .parts
                     .metrics

@@ -2,7 +2,7 @@
 //! the window.
 
 use super::Writer;
-use super::flush::NewSegment;
+use super::flush::{NewSegment, directory_of};
 use crate::segment_cache::Deltas;
 use crate::unit::Unit;
 use crate::{Failure, Result};
@@ -10,7 +10,7 @@ use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Origin
 use mishards_segment::{Rows, Tombstone};
 use mishards_types::{SegmentId, Sequence, Timestamp};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -62,13 +62,15 @@ impl Writer {
     }
 
     async fn merge(&self, inputs: &[Arc<Segment>]) -> Result<()> {
-        let _building = self.building.read().await;
+        let _merging = Merging::of(self, inputs);
+        let id = SegmentId(self.next_id());
+        let _building = self.building(id);
         let view = self.view();
         let Some(first) = inputs.first() else { return Ok(()) };
         let Some(collection) = view.snapshot.collection(first.collection).cloned() else { return Ok(()) };
         let deltas: Vec<DeltaFile> = view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
         let dead_before = view.applied_timestamp.minus_ms(self.parts.ingest.window.as_millis() as u64);
-        let (cache, segments, id) = (Arc::clone(&self.cache), inputs.to_vec(), SegmentId(self.next_id()));
+        let (cache, segments) = (Arc::clone(&self.cache), inputs.to_vec());
         let new = self
             .parts
             .pools
@@ -83,7 +85,7 @@ impl Writer {
             })
             .await?;
         let written = match new {
-            Some(new) => Some(self.write_segment(new).await?),
+            Some(new) => Some(self.write_indexed(new).await?),
             None => None,
         };
         let rows = written.as_ref().map_or(0, |s| s.rows);
@@ -94,7 +96,13 @@ impl Writer {
                     return Ok(Vec::new());
                 }
                 let removed = inputs.iter().map(|s| Change::Remove(EntityKind::Segment, s.id.to_string()));
-                Ok(removed.chain(written.map(|s| Change::Put(Entity::Segment(Box::new(s))))).collect())
+                let defined = snapshot.collection(first.collection).map_or(&[][..], |c| &c.indexes);
+                let added = written.map(|mut segment| {
+                    // An index may have been dropped while it was built.
+                    segment.indexes.retain(|file| defined.iter().any(|index| index.id == file.index));
+                    Change::Put(Entity::Segment(Box::new(segment)))
+                });
+                Ok(removed.chain(added).collect())
             },
             |_| {},
         )
@@ -102,6 +110,54 @@ impl Writer {
         self.parts.metrics.segments_merged_total.inc_by(inputs.len() as u64);
         tracing::info!(inputs = inputs.len(), segment = id.0, rows, "segments were merged");
         Ok(())
+    }
+
+    /// Writes a segment with all the indexes that its inputs had or were to get: searches go from the inputs' indexes to
+    /// its own, and never scan what was indexed.
+    async fn write_indexed(&self, new: NewSegment) -> Result<Segment> {
+        let (rows, collection) = (new.rows.clone(), new.collection);
+        let mut segment = self.write_segment(new).await?;
+        let view = self.view();
+        let indexes = view.snapshot.collection(collection).map_or(&[][..], |c| &c.indexes);
+        for index in indexes {
+            if !segment.lacks_index(index) {
+                continue;
+            }
+            match self.write_index(directory_of(&segment), rows.clone(), index).await {
+                Ok(file) => segment.indexes.push(file),
+                Err(e) => {
+                    if !self.has_ended() {
+                        self.discard(segment.all_files().cloned().collect()).await;
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(segment)
+    }
+
+    pub(super) fn merging(&self) -> MutexGuard<'_, HashSet<SegmentId>> {
+        self.merging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The inputs of a merge, as long as it runs.
+struct Merging<'a> {
+    writer: &'a Writer,
+    inputs: Vec<SegmentId>,
+}
+
+impl Merging<'_> {
+    fn of<'a>(writer: &'a Writer, inputs: &[Arc<Segment>]) -> Merging<'a> {
+        let inputs: Vec<SegmentId> = inputs.iter().map(|s| s.id).collect();
+        writer.merging().extend(&inputs);
+        Merging { writer, inputs }
+    }
+}
+
+impl Drop for Merging<'_> {
+    fn drop(&mut self) {
+        self.writer.merging().retain(|id| !self.inputs.contains(id));
     }
 }
 

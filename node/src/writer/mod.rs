@@ -39,11 +39,12 @@ use log_thread::LogQueue;
 use mishards_catalog::{Catalog, Lease};
 use mishards_proto::node::DeletesUpdate;
 use mishards_storage::{DirLock, Storage};
-use mishards_types::{Clock, Entropy, LogId, Timestamp};
+use mishards_types::{Clock, Entropy, LogId, SegmentId, Sequence, Timestamp};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, RwLock, broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// What a writer is made of.
 #[derive(Clone)]
@@ -88,8 +89,12 @@ pub struct Writer {
     end: Notify,
     /// One catalog transaction at a time.
     commits: tokio::sync::Mutex<()>,
-    /// Held shared while a segment is built from deletes known at its start; held alone to drop delta files.
-    building: RwLock<()>,
+    /// For each segment that is being written, the deletes that it knows: delta files after these stay.
+    building: Mutex<BTreeMap<SegmentId, Sequence>>,
+    /// Segments that a merge is about to replace: they get no more indexes.
+    merging: Mutex<HashSet<SegmentId>>,
+    /// Bytes of writes that have not been applied yet.
+    in_flight: AtomicUsize,
     changed: watch::Sender<u64>,
     delete_stream: broadcast::Sender<DeletesUpdate>,
     followers: Followers,
@@ -150,7 +155,9 @@ impl Writer {
             ended: AtomicBool::new(false),
             end: Notify::new(),
             commits: tokio::sync::Mutex::new(()),
-            building: RwLock::new(()),
+            building: Mutex::default(),
+            merging: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
             changed: watch::Sender::new(0),
             delete_stream: broadcast::Sender::new(DELETE_STREAM),
             followers: Followers::default(),

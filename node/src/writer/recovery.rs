@@ -8,7 +8,7 @@ use super::replay::Replay;
 use super::state::State;
 use super::takeover::{Taken, log_failure};
 use crate::deletes::Deletes;
-use crate::{Failure, Result};
+use crate::{Failure, IngestOptions, Result};
 use mishards_catalog::{LogEntry, Snapshot};
 use mishards_segment::{decode_deletes, decode_delta};
 use mishards_storage::Storage;
@@ -16,6 +16,7 @@ use mishards_types::{Epoch, Incarnation, LogId, Sequence, Timestamp};
 use mishards_wal::{Head, LogWriter, Options, Position, Predecessor, Record, Scan, read_log, set_fence};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a replay leaves.
 pub struct Recovered {
@@ -31,11 +32,13 @@ pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) 
     let storage = Arc::clone(&parts.storage);
     let deletes = Arc::clone(deletes);
     let options = Options { file_bytes: parts.ingest.log_file_bytes, ..Options::default() };
+    let (ingest, now) = (parts.ingest.clone(), parts.clock.elapsed());
     let work = move || {
         let Taken { log, loaded, mut losses } = taken;
         deletes.reset(log.epoch);
         let snapshot = Arc::new(loaded.snapshot);
-        let replayed = replay_all(&*storage, log, &snapshot, Some(log), &deletes, &mut losses)?;
+        let source = Source { storage: &*storage, ours: Some(log), limits: &ingest };
+        let replayed = replay_all(&source, &snapshot, &deletes, &mut losses, now)?;
         let Replayed { state, ends, files, rows, last, last_timestamp } = replayed;
         let head = Head { predecessors: ends.predecessors(last) };
         let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp)
@@ -48,8 +51,8 @@ pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) 
 
 /// What a start would refuse, a line each. Fences nothing and changes nothing: for a cluster whose writer is stopped.
 pub fn examine(storage: &dyn Storage, snapshot: &Arc<Snapshot>, losses: &mut Losses) -> Result<()> {
-    let nobody = LogId { epoch: Epoch(u64::MAX), incarnation: Incarnation(0) };
-    replay_all(storage, nobody, snapshot, None, &Deletes::default(), losses).map(drop)
+    let source = Source { storage, ours: None, limits: &IngestOptions::default() };
+    replay_all(&source, snapshot, &Deletes::default(), losses, Duration::ZERO).map(drop)
 }
 
 struct Replayed {
@@ -61,24 +64,33 @@ struct Replayed {
     last_timestamp: Timestamp,
 }
 
-/// Replays every log but that of `ours`, into a state over `snapshot`. Without a `successor` nothing is fenced.
+/// What is replayed.
+struct Source<'a> {
+    storage: &'a dyn Storage,
+    /// The log that follows all others; without one nothing is fenced.
+    ours: Option<LogId>,
+    limits: &'a IngestOptions,
+}
+
+/// Replays every log but ours, into a state over `snapshot`. `now` is of the monotonic clock.
 fn replay_all(
-    storage: &dyn Storage,
-    ours: LogId,
+    source: &Source,
     snapshot: &Arc<Snapshot>,
-    successor: Option<LogId>,
     deletes: &Deletes,
     losses: &mut Losses,
+    now: Duration,
 ) -> Result<Replayed> {
-    let mut logs: Vec<LogEntry> = snapshot.logs().filter(|l| l.id() != ours).cloned().collect();
+    let storage = source.storage;
+    let mut logs: Vec<LogEntry> = snapshot.logs().filter(|l| Some(l.id()) != source.ours).cloned().collect();
     logs.sort_unstable_by_key(LogEntry::id);
-    let ends = find_ends(storage, successor, &logs, losses)?;
+    let ends = find_ends(storage, source.ours, &logs, losses)?;
     let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
     let mut state = State::new(Arc::clone(snapshot), Sequence(0), newest_row);
     // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
     snapshot.collections().for_each(|c| deletes.raise_floor(c.id, c.deltas_through));
+    state.now = now;
     let mut files = LogFiles::default();
-    let mut replay = Replay::new(&mut state, deletes);
+    let mut replay = Replay::new(&mut state, deletes, source.limits);
     let mut last_timestamp = newest_row;
     for id in logs.iter().map(LogEntry::id) {
         let Some(end) = ends.logs.get(&id).filter(|p| p.end.file > 0) else { continue };

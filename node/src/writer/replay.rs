@@ -5,7 +5,7 @@ use super::ingest::prepare_write;
 use super::losses::Losses;
 use super::state::State;
 use crate::deletes::Deletes;
-use crate::{Failure, Kind, Result};
+use crate::{Failure, IngestOptions, Kind, Result};
 use mishards_catalog::{Change, Entity, EntityKind};
 use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub struct Replay<'a> {
     pub state: &'a mut State,
     pub deletes: &'a Deletes,
+    limits: &'a IngestOptions,
     explained: Explained,
     /// Rows that neither the catalog nor a record so far explains, and where.
     unknown: BTreeMap<(CollectionId, PartitionId), Sequence>,
@@ -53,12 +54,13 @@ impl Explained {
 }
 
 impl<'a> Replay<'a> {
-    pub fn new(state: &'a mut State, deletes: &'a Deletes) -> Replay<'a> {
+    pub fn new(state: &'a mut State, deletes: &'a Deletes, limits: &'a IngestOptions) -> Replay<'a> {
         let explained = Explained { collections: state.snapshot.dropped().clone(), ..Explained::default() };
         let (unknown, last) = (BTreeMap::new(), Sequence(0));
         Replay {
             state,
             deletes,
+            limits,
             explained,
             unknown,
             first: None,
@@ -142,6 +144,8 @@ impl<'a> Replay<'a> {
         write.inserts.retain(|part| !in_files(part));
         self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
         let prepared = prepare_write(&collection, write)?;
+        let full = self.state.full(&prepared, self.limits);
+        self.state.seal(|g| full.contains(&g.partition));
         let deletes = self.deletes;
         self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
     }

@@ -2,13 +2,14 @@
 
 use super::growing::GrowingSegment;
 use super::view::{GrowingView, View};
-use crate::{Failure, Result};
+use crate::{Failure, IngestOptions, Result};
 use arrow_buffer::ScalarBuffer;
 use mishards_catalog::Snapshot;
 use mishards_segment::{Column, Delete, Rows, Tombstone};
 use mishards_types::{CollectionId, FieldId, Key, PartitionId, Schema, Sequence, Timestamp, Version};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A decoded write, ready to be applied.
 pub struct PreparedWrite {
@@ -51,6 +52,8 @@ pub struct State {
     last_delete: HashMap<CollectionId, Sequence>,
     pub last_schema_change: Version,
     next_number: u64,
+    /// The monotonic clock, as whoever applies says it.
+    pub now: Duration,
 }
 
 impl State {
@@ -64,6 +67,7 @@ impl State {
             applied_timestamp,
             last_delete: HashMap::new(),
             next_number: 1,
+            now: Duration::ZERO,
         }
     }
 
@@ -128,7 +132,7 @@ impl State {
                     (collection.id, part.partition),
                     Arc::clone(&schema),
                     sequence,
-                    timestamp,
+                    (timestamp, self.now),
                 ));
                 *number += 1;
             }
@@ -177,6 +181,16 @@ impl State {
         self.growing.iter().flat_map(|(id, list)| list.iter().map(|g| (*id, g)))
     }
 
+    /// The partitions of a write whose open segments are full: these are to be sealed first. Without it a segment could
+    /// outgrow every bound while others are written out, or when a log is replayed.
+    pub fn full(&self, write: &PreparedWrite, limits: &IngestOptions) -> Vec<PartitionId> {
+        let is_full = |id: &PartitionId| {
+            let open = self.growing.get(id).and_then(|list| list.last()).filter(|open| !open.sealed);
+            open.is_some_and(|g| g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes)
+        };
+        write.inserts.iter().map(|part| part.partition).filter(is_full).collect()
+    }
+
     /// Seals the open segments that `wanted` says, and answers of which partitions; new rows go into new ones.
     pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> Vec<PartitionId> {
         let last = self.growing.iter_mut().filter_map(|(id, list)| Some((*id, list.last_mut()?)));
@@ -206,7 +220,13 @@ impl State {
         self.next_number = self.next_number.max(number + 1);
         let list = self.growing.entry(partition).or_default();
         if list.last().is_none_or(|g| g.number != number) {
-            list.push(GrowingSegment::new(number, (collection, partition), schema, first, opened_at));
+            list.push(GrowingSegment::new(
+                number,
+                (collection, partition),
+                schema,
+                first,
+                (opened_at, self.now),
+            ));
         }
         if let Some(growing) = list.last_mut() {
             growing.append_hidden(rows, tombstones, last)?;

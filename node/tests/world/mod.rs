@@ -21,9 +21,15 @@ use std::time::Duration;
 pub struct TestClock {
     start: tokio::time::Instant,
     ahead_ms: AtomicU64,
+    wall_ahead_ms: AtomicU64,
 }
 
 impl TestClock {
+    /// Sets the wall clock this far ahead of the other one.
+    pub fn set_wall_ahead(&self, by: Duration) {
+        self.wall_ahead_ms.store(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
     pub fn advance(&self, by: Duration) {
         self.ahead_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
@@ -31,7 +37,7 @@ impl TestClock {
 
 impl Clock for TestClock {
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000 + self.elapsed().as_millis() as u64
+        1_700_000_000_000 + self.elapsed().as_millis() as u64 + self.wall_ahead_ms.load(Ordering::SeqCst)
     }
 
     fn elapsed(&self) -> Duration {
@@ -67,7 +73,11 @@ pub struct Site {
 impl World {
     pub fn new() -> World {
         let disk = mishards_storage::Memory::new();
-        let clock = TestClock { start: tokio::time::Instant::now(), ahead_ms: AtomicU64::new(0) };
+        let clock = TestClock {
+            start: tokio::time::Instant::now(),
+            ahead_ms: AtomicU64::new(0),
+            wall_ahead_ms: AtomicU64::new(0),
+        };
         World {
             storage: Arc::new(disk.clone()),
             disk,
