@@ -2,6 +2,7 @@
 //! log, the catalog and all background work.
 
 mod admission;
+mod cancel;
 mod columns;
 mod deletes;
 mod describe;
@@ -17,6 +18,7 @@ mod open;
 mod options;
 mod pools;
 mod read;
+mod search_pool;
 mod segment_cache;
 mod service;
 mod standby;

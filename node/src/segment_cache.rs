@@ -8,15 +8,18 @@ use crate::{Failure, Metrics, Result};
 use bytes::Bytes;
 use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
-use mishards_segment::{Delete, SegmentReader, Tombstone, check_trailer, decode_deletes, decode_delta};
+use mishards_segment::{Delete, SegmentReader, check_trailer, decode_deletes, decode_delta};
 use mishards_storage::Storage;
 use mishards_types::{Clock, Code, Schema, SegmentId, Sequence};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// Segments that nothing asked for in this long are closed.
 const IDLE: Duration = Duration::from_secs(900);
+
+/// Past this many, turns that nobody holds are looked for.
+const MOST_TURNS: usize = 1024;
 
 /// A damaged segment is refused without being read again for this long; then it is tried once more, for a file may
 /// have been restored.
@@ -79,6 +82,7 @@ pub struct SegmentCache {
     metrics: Metrics,
     slots: Mutex<HashMap<SegmentId, Arc<Mutex<Slot>>>>,
     deltas: Mutex<HashMap<String, Arc<Vec<Delete>>>>,
+    turns: Mutex<HashMap<SegmentId, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,7 +96,15 @@ impl SegmentCache {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> SegmentCache {
-        SegmentCache { storage, deletes, clock, metrics, slots: Mutex::default(), deltas: Mutex::default() }
+        SegmentCache {
+            storage,
+            deletes,
+            clock,
+            metrics,
+            slots: Mutex::default(),
+            deltas: Mutex::default(),
+            turns: Mutex::default(),
+        }
     }
 
     /// Opens a segment as its descriptor says, and applies every delete that this node knows. May block on files.
@@ -115,6 +127,34 @@ impl SegmentCache {
         let unit = self.apply(&mut open, segment, deltas);
         slot.open = Some(open);
         unit
+    }
+
+    /// A segment that is open, with the files that its descriptor names and nothing of delta files to be read; nothing when
+    /// that would take files, or somebody else is at it. Does not block.
+    pub fn open_now(&self, segment: &Segment, deltas: &Deltas) -> Option<Result<Arc<Unit>>> {
+        let slot = Arc::clone(lock(&self.slots).get(&segment.id)?);
+        let mut slot = slot.try_lock().ok()?;
+        let open = slot.open.as_mut()?;
+        let is_current = open.files.iter().eq(segment.all_files());
+        if !is_current || deltas.files.iter().any(|file| file.through > open.applied) {
+            return None;
+        }
+        open.used = self.clock.elapsed();
+        Some(self.apply(open, segment, deltas))
+    }
+
+    /// Whoever opens a segment holds this; it is gone when nobody does.
+    pub fn turn(&self, segment: SegmentId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = lock(&self.turns);
+        if turns.len() >= MOST_TURNS {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        if let Some(turn) = turns.get(&segment).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        turns.insert(segment, Arc::downgrade(&turn));
+        turn
     }
 
     /// The rows of a segment whatever hides them: for index builds.

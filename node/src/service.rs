@@ -1,6 +1,7 @@
 //! What a node does with a request: opens what it is about, runs it on the right threads, and describes the answer.
 
 use crate::admission::{Admission, Inside, Share};
+use crate::cancel::{Cancel, CancelOnDrop};
 use crate::columns::keys_to_wire;
 use crate::deletes::Deletes;
 use crate::read::{Found, ReadScope, SearchJob, fetch_columns, query_units, search_units};
@@ -9,18 +10,22 @@ use crate::standby::Standby;
 use crate::unit::Unit;
 use crate::{Failure, Metrics, NodeOptions, Pools, Result, Writer};
 use arc_swap::ArcSwapOption;
-use mishards_catalog::Command;
-use mishards_index::Bounds;
+use mishards_catalog::{Command, Segment};
 use mishards_proto::node::*;
 use mishards_storage::Storage;
 use mishards_trace::{Span, Tracer};
-use mishards_types::{Clock, CollectionId, Error, FieldId, Metric, SegmentId};
+use mishards_types::{Clock, CollectionId, Error, Schema, SegmentId, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The version of this API that we speak.
 pub const API_VERSION: u32 = 1;
+
+/// Scopes of fewer bytes are decoded where they arrive.
+const SMALL_SCOPE: usize = 16 << 10;
+/// A sub-query counts as one more for each so many rows of its answer.
+const ROWS_OF_ONE: usize = 32_768;
 
 const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 const UNMARKED_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
@@ -150,10 +155,10 @@ impl Node {
         }
     }
 
-    /// Lets a sub-query in.
-    fn enter(&self, scope: &ReadScope) -> Result<Inside> {
+    /// Lets a sub-query in whose answer has up to so many rows.
+    fn enter(&self, scope: &ReadScope, rows: usize) -> Result<Inside> {
         let share = if self.writer().is_ok() && !scope.growing { Share::Quarter } else { Share::All };
-        self.inner.admission.enter(&self.inner.options.name, share)
+        self.inner.admission.enter(&self.inner.options.name, share, 1 + rows / ROWS_OF_ONE)
     }
 
     /// The span of a sub-query, and what it says of what is read.
@@ -183,28 +188,44 @@ impl Node {
             )));
         }
         let fresh = if scope.growing { Some(self.fresh_rows(scope)?) } else { None };
-        let (cache, scope) = (Arc::clone(&inner.cache), Arc::clone(scope));
-        inner
-            .pools
-            .io(move || {
-                let needed = scope.delete_sequence;
-                let published = Deltas { files: &scope.deltas, through: scope.deltas_through, needed };
-                let mut units = Vec::with_capacity(scope.segments.len());
-                for segment in &scope.segments {
-                    units.push(cache.open(segment, &scope.schema, &published)?);
-                }
-                let Some(fresh) = fresh else { return Ok(units) };
-                let newest = Deltas { files: &fresh.deltas, through: fresh.deltas_through, needed };
-                for segment in &fresh.segments {
-                    // To the request these are growing rows still.
-                    let mut unit = (*cache.open(segment, &scope.schema, &newest)?).clone();
-                    unit.segment = SegmentId(0);
-                    units.push(Arc::new(unit));
-                }
-                units.extend(fresh.growing);
-                Ok(units)
-            })
-            .await
+        let published = Deltas { files: &scope.deltas, through: scope.deltas_through, needed };
+        let mut units = Vec::with_capacity(scope.segments.len());
+        for segment in &scope.segments {
+            units.push(self.opened(segment, &scope.schema, &published).await?);
+        }
+        let Some(fresh) = fresh else { return Ok(units) };
+        let newest = Deltas { files: &fresh.deltas, through: fresh.deltas_through, needed };
+        for segment in &fresh.segments {
+            // To the request these are growing rows still.
+            let mut unit = (*self.opened(segment, &scope.schema, &newest).await?).clone();
+            unit.segment = SegmentId(0);
+            units.push(Arc::new(unit));
+        }
+        units.extend(fresh.growing);
+        Ok(units)
+    }
+
+    /// A segment, opened. One that is open already needs no I/O thread; of several who want a closed one, one opens it and
+    /// the others wait without a thread.
+    async fn opened(
+        &self,
+        segment: &Segment,
+        schema: &Arc<Schema>,
+        deltas: &Deltas<'_>,
+    ) -> Result<Arc<Unit>> {
+        let cache = &self.inner.cache;
+        if let Some(unit) = cache.open_now(segment, deltas) {
+            return unit;
+        }
+        let turn = cache.turn(segment.id);
+        let _one_at_a_time = turn.lock().await;
+        if let Some(unit) = cache.open_now(segment, deltas) {
+            return unit;
+        }
+        let (cache, segment, schema) = (Arc::clone(cache), segment.clone(), Arc::clone(schema));
+        let (files, through, needed) = (deltas.files.to_vec(), deltas.through, deltas.needed);
+        let open = move || cache.open(&segment, &schema, &Deltas { files: &files, through, needed });
+        self.inner.pools.io(open).await
     }
 
     fn served(&self, started: std::time::Duration, scope: &ReadScope, units: &[Arc<Unit>]) -> Served {
@@ -221,65 +242,89 @@ impl Node {
         let _timer = self.inner.metrics.search_seconds.start_timer();
         let started = self.inner.clock.elapsed();
         let traceparent = traceparent_of(request.scope.as_ref());
-        let job = search_job(request)?;
+        let bytes = bytes_of(request.scope.as_ref());
+        let job = Arc::new(self.decoded(bytes, request, SearchJob::decode).await?);
         let scope = Arc::clone(&job.scope);
-        let _inside = self.enter(&scope)?;
+        let inside = self.enter(&scope, job.nq.saturating_mul(job.k))?;
         let span = self.span("node_search", &traceparent, &scope);
         span.set("nq", job.nq as i64);
         span.set("topk", job.k as i64);
         let open = span.child("open_segments");
-        let units = self.units(&scope).await?;
+        let units = Arc::new(self.units(&scope).await?);
         drop(open);
         span.set("rows", units.iter().map(|u| u.rows.len() as i64).sum::<i64>());
         let _work = span.child("search_segments");
-        let cancelled = CancelOnDrop::default();
-        let flag = Arc::clone(&cancelled.0);
-        let (lists, units) = self
-            .inner
-            .pools
-            .search(move || search_units(&job, &units, &flag).map(|lists| (lists, units)))
-            .await?;
+        let work = Admitted::new(inside);
+        let lists = search_units(&self.inner.pools, job, Arc::clone(&units), &work.cancel).await?;
         let mut batch = RowBatch { served: Some(self.served(started, &scope, &units)), ..Default::default() };
-        let mut found = Vec::new();
-        for list in lists {
-            batch.lens.push(list.len() as u32);
-            for (row, group) in list {
-                batch.groups.extend(group);
-                found.push(row);
+        let encode = move || {
+            let mut found = Vec::new();
+            for list in lists {
+                batch.lens.push(list.len() as u32);
+                for (row, group) in list {
+                    batch.groups.extend(group);
+                    found.push(row);
+                }
             }
-        }
-        add_rows(&mut batch, found, &units);
-        Ok(batch)
+            add_rows(&mut batch, found, &units);
+            Ok(batch)
+        };
+        work.finish(&self.inner.pools, encode).await
     }
 
     pub(crate) async fn run_query(&self, request: QueryRequest) -> Result<RowBatch> {
         let _timer = self.inner.metrics.query_seconds.start_timer();
         let started = self.inner.clock.elapsed();
         let traceparent = traceparent_of(request.scope.as_ref());
-        let scope = Arc::new(ReadScope::decode(request.scope)?);
-        let _inside = self.enter(&scope)?;
+        let (limit, count) = (request.limit as usize, request.count);
+        let decode = |request: QueryRequest| ReadScope::decode(request.scope);
+        let bytes = bytes_of(request.scope.as_ref());
+        let scope = Arc::new(self.decoded(bytes, request, decode).await?);
+        let inside = self.enter(&scope, if count { 0 } else { limit.min(limits::TOP_K as usize) })?;
         let _span = self.span("node_query", &traceparent, &scope);
-        let units = self.units(&scope).await?;
-        let (job_scope, job_units) = (Arc::clone(&scope), units.clone());
-        let limit = request.limit as usize;
-        let (found, count) = self
-            .inner
-            .pools
-            .search(move || Ok(query_units(&job_scope, &job_units, limit, request.count)))
-            .await?;
+        let units = Arc::new(self.units(&scope).await?);
+        let work = Admitted::new(inside);
+        let (found, count) = query_units(
+            &self.inner.pools,
+            Arc::clone(&scope),
+            Arc::clone(&units),
+            limit,
+            count,
+            &work.cancel,
+        )
+        .await?;
         let mut batch = RowBatch { count, lens: vec![found.len() as u32], ..Default::default() };
         batch.served = Some(self.served(started, &scope, &units));
-        add_rows(&mut batch, found, &units);
-        Ok(batch)
+        let encode = move || {
+            add_rows(&mut batch, found, &units);
+            Ok(batch)
+        };
+        work.finish(&self.inner.pools, encode).await
     }
 
     pub(crate) async fn run_fetch(&self, mut request: FetchRequest) -> Result<FetchResponse> {
         let traceparent = traceparent_of(request.scope.as_ref());
-        let scope = Arc::new(ReadScope::decode(request.scope.take())?);
+        let scope = request.scope.take();
+        let scope = Arc::new(self.decoded(bytes_of(scope.as_ref()), scope, ReadScope::decode).await?);
+        let inside = self.enter(&scope, request.rows.len())?;
         let _span = self.span("node_fetch", &traceparent, &scope);
         let units = self.units(&scope).await?;
-        let columns = self.inner.pools.search(move || fetch_columns(request, &units)).await?;
+        let work = Admitted::new(inside);
+        let columns = work.finish(&self.inner.pools, move || fetch_columns(request, &units)).await?;
         Ok(FetchResponse { columns })
+    }
+
+    /// A decoded request: on a search thread, unless its scope is so small that the way there costs more.
+    async fn decoded<R: Send + 'static, T: Send + 'static>(
+        &self,
+        bytes: usize,
+        request: R,
+        decode: impl FnOnce(R) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match bytes < SMALL_SCOPE {
+            true => decode(request),
+            false => self.inner.pools.search(move || decode(request)).await,
+        }
     }
 
     pub(crate) async fn run_read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
@@ -352,46 +397,46 @@ impl Node {
     }
 }
 
-/// Tells the search threads that nobody waits any more.
-#[derive(Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
+/// Work that was let in. Its room is free again when the last of its slices has ended, also when whoever waited for it has
+/// left before.
+struct Admitted {
+    cancel: Cancel,
+    _left: CancelOnDrop,
+}
 
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Admitted {
+    fn new(inside: Inside) -> Admitted {
+        let cancel = Cancel::holding(inside);
+        Admitted { _left: cancel.on_drop(), cancel }
     }
+
+    /// The last step, on a search thread.
+    async fn finish<T: Send + 'static>(
+        self,
+        pools: &Pools,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let cancel = self.cancel.clone();
+        let work = move || {
+            let out =
+                if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { work() };
+            drop(cancel);
+            out
+        };
+        pools.search(work).await
+    }
+}
+
+/// Bytes of a scope that are to be parsed.
+fn bytes_of(scope: Option<&Scope>) -> usize {
+    scope.map_or(0, |scope| {
+        let listed = scope.segments.iter().chain(&scope.deltas).map(Vec::len).sum::<usize>();
+        listed + scope.schema.len() + scope.filter.len() + scope.templates.len()
+    })
 }
 
 fn traceparent_of(scope: Option<&Scope>) -> String {
     scope.map_or_else(String::new, |scope| scope.traceparent.clone())
-}
-
-fn search_job(request: SearchRequest) -> Result<SearchJob> {
-    let mut request = request;
-    let scope = ReadScope::decode(request.scope.take())?;
-    let metric = Metric::parse(&request.metric)?;
-    let nq = request.nq as usize;
-    if nq == 0 || !request.vectors.len().is_multiple_of(nq) {
-        return Err(Failure::internal("the query vectors do not divide by nq"));
-    }
-    let group = SearchJob::grouping(&request, &scope)?;
-    let bounds = Bounds {
-        near: request.range_filter.map_or(f32::NEG_INFINITY, |s| metric.distance(s)),
-        near_exclusive: request.range_filter_exclusive,
-        far: request.radius.map_or(f32::INFINITY, |s| metric.distance(s)),
-    };
-    Ok(SearchJob {
-        scope: Arc::new(scope),
-        field: FieldId(request.field_id),
-        metric,
-        vectors: request.vectors,
-        nq,
-        k: request.k as usize,
-        ef: request.ef as usize,
-        exact: request.exact,
-        bounds,
-        group,
-    })
 }
 
 fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>]) {

@@ -2,6 +2,8 @@
 //! makes them fast.
 
 use crate::tombstones::Tombstones;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{KeyIndex, Rows, key_at};
 use mishards_types::{Bitmap, FieldId, Key, PartitionId, Schema, SegmentId, Timestamp};
@@ -35,6 +37,17 @@ impl Unit {
 
     pub fn key(&self, row: u32) -> Key {
         self.rows.keys().map_or(Key::Int(0), |keys| key_at(keys, row as usize))
+    }
+
+    /// Orders the keys of two rows.
+    pub fn compare_keys(&self, a: u32, b: u32) -> std::cmp::Ordering {
+        let Some(keys) = self.rows.keys() else { return a.cmp(&b) };
+        let (x, y) = (a as usize, b as usize);
+        match (keys.as_primitive_opt::<Int64Type>(), keys.as_string_opt::<i32>()) {
+            (Some(keys), _) => keys.value(x).cmp(&keys.value(y)),
+            (None, Some(keys)) => keys.value(x).cmp(keys.value(y)),
+            (None, None) => a.cmp(&b),
+        }
     }
 
     pub fn timestamp(&self, row: u32) -> Timestamp {

@@ -64,6 +64,15 @@ fn family(operand: &Operand) -> Family {
     }
 }
 
+/// A number as a column of this type holds it; any other value as it is.
+fn in_type(data_type: DataType, value: Value) -> Value {
+    match (data_type, value.as_f64()) {
+        (DataType::Float, Some(number)) => Value::Float(f64::from(number as f32)),
+        (DataType::Double, Some(number)) => Value::Float(number),
+        _ => value,
+    }
+}
+
 fn type_name(operand: &Operand) -> &'static str {
     match operand {
         Operand::Literal(v) => v.kind(),
@@ -115,11 +124,11 @@ impl Checker<'_> {
         parts.iter().map(|p| self.predicate(p)).collect()
     }
 
-    /// A Bool column, a JSON path or a constant that stands alone.
+    /// A Bool column or a constant that stands alone. A JSON path does not: a misspelt name would match nothing in silence.
     fn boolean_operand(&self, tree: &Ast) -> Result<Predicate> {
         match self.operand(tree)? {
             Operand::Literal(Value::Bool(v)) => Ok(Predicate::Const(v)),
-            operand if matches!(family(&operand), Family::Bool | Family::Any) => {
+            operand if family(&operand) == Family::Bool => {
                 Ok(Predicate::Compare(operand, Comparison::Eq, Operand::Literal(Value::Bool(true))))
             }
             operand => Err(Error::at(
@@ -157,6 +166,7 @@ impl Checker<'_> {
             (Operand::Literal(_), _) => (right, op.flip(), left),
             _ => (left, op, right),
         };
+        let right = self.typed(&left, right);
         let (l, r) = (family(&left), family(&right));
         let json_pair = l == Family::Any && r == Family::Any;
         if json_pair
@@ -164,6 +174,9 @@ impl Checker<'_> {
             || (l == Family::Any && !matches!(right, Operand::Literal(_)))
         {
             return Err(Error::at(column, "two column comparison with JSON type is not supported"));
+        }
+        if self.is_whole_array(&left, op, &right) {
+            return Ok(Predicate::Compare(left, op, right));
         }
         let whole_array = l == Family::Array || (r == Family::Array && l != Family::Any);
         if whole_array {
@@ -190,6 +203,44 @@ impl Checker<'_> {
             return Err(Error::at(column, "a Bool can be compared only by == and !="));
         }
         Ok(Predicate::Compare(left, op, right))
+    }
+
+    /// A constant in the type of what it is compared with, so that scans and indexes see the same number: a Float column
+    /// holds the float that is nearest to the decimal that was inserted.
+    fn typed(&self, operand: &Operand, constant: Operand) -> Operand {
+        let Operand::Literal(value) = constant else { return constant };
+        Operand::Literal(self.typed_value(operand, value))
+    }
+
+    fn typed_value(&self, operand: &Operand, value: Value) -> Value {
+        let data_type = match operand {
+            Operand::Column { field, data_type: DataType::Array } => {
+                let element = self.schema.field_by_id(*field).and_then(|f| f.element);
+                return match (element, value) {
+                    (Some(element), Value::Array(items)) => {
+                        Value::Array(items.into_iter().map(|item| in_type(element, item)).collect())
+                    }
+                    (Some(element), item) => in_type(element, item),
+                    (None, value) => value,
+                };
+            }
+            Operand::Column { data_type, .. } => *data_type,
+            Operand::Element { element, .. } => *element,
+            _ => return value,
+        };
+        in_type(data_type, value)
+    }
+
+    /// Whether an Array field is compared, as a whole, with a list of its elements' type.
+    fn is_whole_array(&self, left: &Operand, op: Comparison, right: &Operand) -> bool {
+        let (Operand::Column { field, data_type: DataType::Array }, Operand::Literal(Value::Array(items))) =
+            (left, right)
+        else {
+            return false;
+        };
+        let element = self.schema.field_by_id(*field).and_then(|f| f.element);
+        let fits = |item: &Value| element.is_some_and(|element| family_of(element) == value_family(item));
+        matches!(op, Comparison::Eq | Comparison::Ne) && items.iter().all(fits)
     }
 
     fn membership(&self, column: usize, value: &Ast, list: &Ast) -> Result<Predicate> {
@@ -220,6 +271,7 @@ impl Checker<'_> {
                 ));
             }
         }
+        let values = values.into_iter().map(|v| self.typed_value(&operand, v)).collect();
         Ok(Predicate::In(operand, values))
     }
 
@@ -235,7 +287,15 @@ impl Checker<'_> {
             ));
         }
         match self.operand(pattern)? {
-            Operand::Literal(Value::Str(text)) => Ok(Predicate::Like(operand, LikePattern::new(&text))),
+            Operand::Literal(Value::Str(text)) => {
+                let compiled = LikePattern::new(&text).ok_or_else(|| {
+                    Error::at(
+                        pattern.column,
+                        "the pattern of like ends with a backslash, which has nothing to escape",
+                    )
+                })?;
+                Ok(Predicate::Like(operand, compiled))
+            }
             _ => Err(Error::at(
                 pattern.column,
                 "the pattern of like must be a string literal or template variable",
@@ -286,6 +346,7 @@ impl Checker<'_> {
                 format!("value {bad} does not have the type of the array's elements"),
             ));
         }
+        let values = values.into_iter().map(|v| self.typed_value(&operand, v)).collect();
         Ok((operand, values))
     }
 

@@ -26,8 +26,28 @@ pub fn compile(text: &str, templates: &Templates, schema: &Schema) -> Result<Pre
     if text.trim().is_empty() {
         return Ok(Predicate::Const(true));
     }
-    let tree = parser::parse(text)?;
-    check::check(&tree, templates, schema)
+    let work = || check::check(&parser::parse(text)?, templates, schema);
+    if nesting(text) < DEEP {
+        return work();
+    }
+    // Each level takes a dozen calls: a thread's own stack may be too small for what frameworks nest.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(DEEP_STACK).spawn_scoped(scope, work);
+        let thread =
+            thread.map_err(|e| Error::at(1, format!("no thread for a filter that is nested deeply: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::at(1, "the filter could not be read")))
+    })
+}
+
+/// Filters that may be nested deeper than this are read on a stack of their own.
+const DEEP: usize = 40;
+const DEEP_STACK: usize = 16 << 20;
+
+/// No filter is nested deeper than it has of these.
+fn nesting(text: &str) -> usize {
+    let signs = text.bytes().filter(|b| matches!(b, b'(' | b'[' | b'!' | b'-' | b'+' | b'*')).count();
+    let words = ["not", "NOT", "exists", "EXISTS"];
+    signs + words.iter().map(|word| text.matches(word).count()).sum::<usize>()
 }
 
 /// Reads the name of a group-by or output field that may be a path into JSON: `field["a"]["b"]`.

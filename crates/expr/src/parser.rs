@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use mishards_types::Value;
 
 /// Nesting beyond this is refused, so that no input can exhaust the stack.
-const DEPTH: usize = 100;
+const DEPTH: usize = 250;
 /// And so is a tree with more levels: a row of arithmetic operators or of `==` makes one level each.
 const HEIGHT: usize = 512;
 

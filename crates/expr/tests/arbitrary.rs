@@ -141,7 +141,12 @@ proptest! {
     fn like_agrees_with_its_definition(pattern in "[ab%_\\\\é]{0,8}", text in "[ab%_\\\\é]{0,10}") {
         let tokens = reference_tokens(&pattern);
         let text_chars: Vec<char> = text.chars().collect();
-        prop_assert_eq!(LikePattern::new(&pattern).matches(&text), reference_like(&tokens, &text_chars), "{:?} on {:?}", pattern, text);
+        let Some(compiled) = LikePattern::new(&pattern) else {
+            let escaping = pattern.chars().rev().take_while(|c| *c == '\\').count();
+            prop_assert!(escaping % 2 == 1, "{:?} is refused", pattern);
+            return Ok(());
+        };
+        prop_assert_eq!(compiled.matches(&text), reference_like(&tokens, &text_chars), "{:?} on {:?}", pattern, text);
     }
 }
 
@@ -230,7 +235,7 @@ fn rows_of_operators_in_nested_parentheses_do_not_add_up() {
 #[test]
 fn wide_filters_are_fast() {
     let ors = vec!["i64 == 1"; 100_000].join(" or ");
-    assert!(matches!(compile_soon(ors), Ok(Predicate::Or(parts)) if parts.len() == 100_000));
+    assert!(matches!(compile_soon(ors), Ok(Predicate::In(_, values)) if values.len() == 100_000));
     let ands = vec!["(name != 'x' or i64 + 1 > 2)"; 100_000].join(" and ");
     assert!(matches!(compile_soon(ands), Ok(Predicate::And(parts)) if parts.len() == 100_000));
     let list: Vec<String> = (0..100_000).map(|i| i.to_string()).collect();
@@ -249,8 +254,8 @@ fn wide_filters_are_fast() {
 
 #[test]
 fn hard_patterns_are_fast() {
-    let pattern = LikePattern::new(&format!("{}b", "%a".repeat(2_000)));
+    let pattern = LikePattern::new(&format!("{}b", "%a".repeat(2_000))).unwrap();
     assert!(!pattern.matches(&"a".repeat(20_000)));
-    let pattern = LikePattern::new(&"%_".repeat(1_000));
+    let pattern = LikePattern::new(&"%_".repeat(1_000)).unwrap();
     assert!(!pattern.matches(&"a".repeat(999)) && pattern.matches(&"é".repeat(1_000)));
 }

@@ -23,6 +23,8 @@ impl Hit {
 pub struct TopK {
     k: usize,
     heap: BinaryHeap<Entry>,
+    /// The smallest distance that was left out.
+    left_out: f32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,7 +46,7 @@ impl Ord for Entry {
 
 impl TopK {
     pub fn new(k: usize) -> TopK {
-        TopK { k, heap: BinaryHeap::with_capacity(k.min(4096) + 1) }
+        TopK { k, heap: BinaryHeap::with_capacity(k.min(4096) + 1), left_out: f32::INFINITY }
     }
 
     /// The largest distance that would still enter; infinite while there is room.
@@ -61,11 +63,16 @@ impl TopK {
     pub fn push(&mut self, distance: f32, id: u32) {
         if self.heap.len() < self.k {
             self.heap.push(Entry(distance, id));
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && Entry(distance, id) < *worst
-        {
-            *worst = Entry(distance, id);
+        } else if let Some(mut worst) = self.heap.peek_mut() {
+            let entry = Entry(distance, id);
+            let out = if entry < *worst { std::mem::replace(&mut *worst, entry).0 } else { distance };
+            self.left_out = self.left_out.min(out);
         }
+    }
+
+    /// Whether something as far as the last pair kept was left out.
+    pub fn is_tied(&self) -> bool {
+        self.heap.len() == self.k && self.heap.peek().is_some_and(|last| last.0 == self.left_out)
     }
 
     pub fn len(&self) -> usize {
@@ -93,6 +100,22 @@ mod tests {
             top.push(d, id);
         }
         assert_eq!(top.into_sorted(), vec![(1.0, 4), (1.0, 7), (1.0, 9)]);
+    }
+
+    #[test]
+    fn says_when_an_equal_was_left_out() {
+        let tied = |k: usize, distances: &[f32]| {
+            let mut top = TopK::new(k);
+            distances.iter().zip(0..).for_each(|(d, id)| top.push(*d, id));
+            top.is_tied()
+        };
+        assert!(
+            tied(2, &[1.0, 1.0, 1.0]) && tied(2, &[3.0, 1.0, 2.0, 2.0]) && tied(2, &[2.0, 3.0, 2.0, 1.0])
+        );
+        assert!(
+            !tied(3, &[1.0, 1.0, 1.0]) && !tied(2, &[3.0, 1.0, 2.0, 4.0]) && !tied(2, &[3.0, 3.0, 2.0, 1.0])
+        );
+        assert!(tied(1, &[f32::INFINITY, f32::INFINITY]));
     }
 
     #[test]

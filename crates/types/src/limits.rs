@@ -1,5 +1,7 @@
 //! Documented maxima; a request above one is refused with its figure.
 
+use crate::{Error, Result};
+
 pub const NAME_BYTES: usize = 255;
 pub const FIELDS: usize = 64;
 pub const VECTOR_FIELDS: usize = 10;
@@ -25,3 +27,33 @@ pub const RECV_BYTES: usize = 67_108_864;
 /// Largest gRPC message that we send.
 pub const SEND_BYTES: usize = 268_435_456;
 pub const INDEX_PARAM_BYTES: usize = 102_400;
+/// What a hit costs on its way from node to router: key, timestamp, segment, row, score.
+pub const HIT_BYTES: usize = 32;
+
+/// Refuses a search or query whose answer may have too many rows, before any work begins: `queries` lists of up to `rows`.
+pub fn check_answer(queries: usize, rows: usize) -> Result<()> {
+    let most = RESULT_BYTES / HIT_BYTES;
+    if queries.saturating_mul(rows) <= most {
+        return Ok(());
+    }
+    Err(too_large(format!(
+        "up to {} rows are asked for (queries {queries}, rows of each {rows}), an answer may have {most}: ask for fewer at once",
+        queries.saturating_mul(rows)
+    )))
+}
+
+/// Refuses output fields that take too much: `rows` rows of `row_bytes` each.
+pub fn check_output(rows: usize, row_bytes: usize) -> Result<()> {
+    let bytes = rows.saturating_mul(row_bytes);
+    if bytes <= RESULT_BYTES {
+        return Ok(());
+    }
+    Err(too_large(format!(
+        "{rows} rows with output fields of {row_bytes} bytes each are {bytes} bytes, an answer may have {RESULT_BYTES}: ask for \
+         fewer rows or fields at once"
+    )))
+}
+
+fn too_large(figures: String) -> Error {
+    Error::invalid(format!("query results exceed the maxOutputSize Limit {RESULT_BYTES}: {figures}"))
+}

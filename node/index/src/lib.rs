@@ -11,7 +11,7 @@ mod vector_index;
 
 pub use distance::{Kernel, normalize};
 pub use error::{Error, Result};
-pub use flat::scan;
+pub use flat::{Nearest, rows_at, scan};
 pub use graph::{BuildOptions, HnswIndex, build_hnsw};
 pub use inverted::{InvertedBuilder, InvertedIndex, Term};
 pub use vector_index::{Bounds, Query, SearchParams, VectorIndex, Vectors};

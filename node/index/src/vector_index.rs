@@ -3,6 +3,7 @@
 use crate::distance::{Kernel, normalize};
 use mishards_types::{Bitmap, Metric};
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 
 /// Row-major vectors: row `i` is `data[i * dim..][..dim]`.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +40,8 @@ impl Bounds {
 
     #[inline]
     pub fn admit(&self, d: f32) -> bool {
-        d < self.far && (d > self.near || (d == self.near && !self.near_exclusive))
-            || (self.far == f32::INFINITY && d == self.far)
+        let is_near_enough = d < self.far || (self.far == f32::INFINITY && d == self.far);
+        is_near_enough && (d > self.near || (d == self.near && !self.near_exclusive))
     }
 
     pub fn is_none(&self) -> bool {
@@ -76,17 +77,18 @@ impl<'a> Query<'a> {
         Query { metric, vector, kernel: Kernel::best() }
     }
 
-    /// Distance to a stored vector.
+    /// Distance to a stored vector. Never NaN: where sums of both signs overflow, the vector counts as farthest.
     #[inline]
     pub fn distance(&self, stored: &[f32]) -> f32 {
-        match self.metric {
+        let distance = match self.metric {
             Metric::L2 => self.kernel.squared_l2(&self.vector, stored),
             Metric::Ip => -self.kernel.dot(&self.vector, stored),
             Metric::Cosine => {
                 let norm = self.kernel.inverse_norm(stored);
                 self.cosine(stored, norm)
             }
-        }
+        };
+        if distance.is_nan() { f32::INFINITY } else { distance }
     }
 
     /// Distance to a stored vector whose inverse norm is known (used by COSINE only).
@@ -112,13 +114,15 @@ pub trait VectorIndex: Send + Sync {
     /// Number of rows that it covers.
     fn rows(&self) -> usize;
 
-    /// Up to `params.k` rows near the query, as (distance, row), nearest first, ties by row. Only rows in `filter`
-    /// are returned. Fewer than `k` come back when the index could not find more: the caller then scans.
+    /// Rows near the query, as (distance, row), nearest first, ties by row: `params.k` of them, and those that were found
+    /// as far as the last of these. Only rows in `filter` are returned. Fewer than `k` come back when the index could not
+    /// find more: the caller then scans. Once `stop` is set the answer means nothing.
     fn search(
         &self,
         vectors: Vectors<'_>,
         query: &Query<'_>,
         params: SearchParams,
         filter: Option<&Bitmap>,
+        stop: &AtomicBool,
     ) -> Vec<(f32, u32)>;
 }

@@ -4,7 +4,7 @@ mod vectors;
 
 use mishards_index::{BuildOptions, Error, Query, VectorIndex, build_hnsw, scan};
 use mishards_types::Metric;
-use vectors::{EF, K, METRICS, assert_recall, assert_sound, build, clustered, params};
+use vectors::{EF, K, METRICS, NEVER, assert_recall, assert_sound, build, clustered, params};
 
 #[test]
 fn what_is_not_finite_is_refused() {
@@ -24,6 +24,7 @@ fn what_is_not_finite_is_refused() {
                 &Query::new(metric, &[1.0, bad, 0.0, 1.0]),
                 params(5, 10),
                 None,
+                &NEVER,
             );
         }
     }
@@ -37,7 +38,7 @@ fn zero_vectors() {
         let index = build(&rows, metric);
         for question in [vec![0.0; 8], rows.row(1).to_vec()] {
             let query = Query::new(metric, &question);
-            let found = index.search(rows.view(), &query, params(500, 500), None);
+            let found = index.search(rows.view(), &query, params(500, 500), None, &NEVER);
             assert_sound(&rows, &query, params(500, 500), None, &found);
             assert!(found.len() >= 495, "{} of 500", found.len());
             assert!(found.iter().all(|hit| hit.0.is_finite()));
@@ -72,7 +73,7 @@ fn extreme_magnitudes_do_not_panic() {
                 let index = build(&rows, metric);
                 for i in [0, 1, 2] {
                     let query = Query::new(metric, rows.row(i));
-                    let found = index.search(rows.view(), &query, params(K, EF), None);
+                    let found = index.search(rows.view(), &query, params(K, EF), None, &NEVER);
                     assert!(found.len() <= K && found.iter().all(|hit| !hit.0.is_nan()));
                 }
             }
@@ -88,7 +89,7 @@ fn the_scan_agrees_with_double_precision() {
         let mut exact: Vec<(f64, u32)> =
             (0..200).map(|i| (reference(metric, rows.row(7), rows.row(i)), i as u32)).collect();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let found = scan(rows.view(), &query, params(20, 0), None);
+        let found = scan(rows.view(), &query, params(20, 0), None, &NEVER).rows;
         for (hit, (distance, _)) in found.iter().zip(&exact) {
             assert!((f64::from(hit.0) - distance).abs() < 1e-3, "{hit:?}, {distance}");
         }

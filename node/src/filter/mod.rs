@@ -6,6 +6,7 @@ mod operand;
 mod set;
 mod with_index;
 
+use crate::cancel::{Cancel, STRIDE};
 use crate::unit::Unit;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
@@ -14,7 +15,6 @@ use mishards_expr::{Comparison, ContainsMode, LikePattern, Operand, Predicate};
 use mishards_types::{Bitmap, Value};
 use operand::{Cell, Cells};
 use set::ValueSet;
-use std::cmp::Ordering;
 
 /// Rows for which a predicate is true, and rows for which it is unknown.
 #[derive(Debug, Clone)]
@@ -29,10 +29,13 @@ impl Ternary {
         Ternary { yes, unknown }
     }
 
-    /// From one answer a row: `None` is unknown.
-    fn from_fn(rows: usize, mut answer: impl FnMut(usize) -> Option<bool>) -> Ternary {
+    /// From one answer a row: `None` is unknown. Once it is cancelled the rest is left as it is.
+    fn from_fn(rows: usize, cancel: &Cancel, mut answer: impl FnMut(usize) -> Option<bool>) -> Ternary {
         let (mut yes, mut unknown) = (Bitmap::zeros(rows), Bitmap::zeros(rows));
         for row in 0..rows {
+            if row % STRIDE == 0 && cancel.is_cancelled() {
+                break;
+            }
             match answer(row) {
                 Some(true) => yes.set(row),
                 Some(false) => {}
@@ -67,46 +70,49 @@ impl Ternary {
     }
 }
 
-/// The rows of a unit that match; `None` means all of them.
-pub fn matching_rows(unit: &Unit, predicate: &Predicate) -> Option<Bitmap> {
+/// The rows of a unit that match; `None` means all of them. What it answers once it is cancelled means nothing.
+pub fn matching_rows(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Bitmap> {
     if predicate.is_all() {
         return None;
     }
-    Some(evaluate(unit, predicate).yes)
+    Some(evaluate(unit, predicate, cancel).yes)
 }
 
-fn evaluate(unit: &Unit, predicate: &Predicate) -> Ternary {
+fn evaluate(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Ternary {
     let rows = unit.rows.len();
-    if let Some(found) = with_index::evaluate(unit, predicate) {
+    if cancel.is_cancelled() {
+        return Ternary::known(Bitmap::zeros(rows));
+    }
+    if let Some(found) = with_index::evaluate(unit, predicate, cancel) {
         return found;
     }
     match predicate {
         Predicate::Const(true) => Ternary::known(Bitmap::ones(rows)),
         Predicate::Const(false) => Ternary::known(Bitmap::zeros(rows)),
-        Predicate::Not(inner) => evaluate(unit, inner).not(),
-        Predicate::And(parts) => fold(unit, parts, Ternary::and),
-        Predicate::Or(parts) => fold(unit, parts, Ternary::or),
-        Predicate::Compare(left, op, right) => compare(unit, left, *op, right),
-        Predicate::In(operand, values) => in_set(unit, operand, values),
-        Predicate::Like(operand, pattern) => like(unit, operand, pattern),
-        Predicate::IsNull(operand) => is_null(unit, operand),
+        Predicate::Not(inner) => evaluate(unit, inner, cancel).not(),
+        Predicate::And(parts) => fold(unit, parts, Ternary::and, cancel),
+        Predicate::Or(parts) => fold(unit, parts, Ternary::or, cancel),
+        Predicate::Compare(left, op, right) => compare(unit, left, *op, right, cancel),
+        Predicate::In(operand, values) => in_set(unit, operand, values, cancel),
+        Predicate::Like(operand, pattern) => like(unit, operand, pattern, cancel),
+        Predicate::IsNull(operand) => is_null(unit, operand, cancel),
         Predicate::Exists(operand) => {
-            let mut found = is_null(unit, operand).yes;
+            let mut found = is_null(unit, operand, cancel).yes;
             found.not();
             Ternary::known(found)
         }
-        Predicate::Contains(mode, operand, values) => contains(unit, *mode, operand, values),
+        Predicate::Contains(mode, operand, values) => contains(unit, *mode, operand, values, cancel),
     }
 }
 
-fn fold(unit: &Unit, parts: &[Predicate], join: fn(&mut Ternary, &Ternary)) -> Ternary {
-    let mut parts = parts.iter().map(|p| evaluate(unit, p));
+fn fold(unit: &Unit, parts: &[Predicate], join: fn(&mut Ternary, &Ternary), cancel: &Cancel) -> Ternary {
+    let mut parts = parts.iter().map(|p| evaluate(unit, p, cancel));
     let Some(mut out) = parts.next() else { return Ternary::known(Bitmap::ones(unit.rows.len())) };
     parts.for_each(|p| join(&mut out, &p));
     out
 }
 
-fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand) -> Ternary {
+fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand, cancel: &Cancel) -> Ternary {
     let rows = unit.rows.len();
     if let (Operand::Column { field, .. }, Operand::Literal(value)) = (left, right)
         && let Some(fast) = compare_column(unit, *field, op, value)
@@ -114,10 +120,7 @@ fn compare(unit: &Unit, left: &Operand, op: Comparison, right: &Operand) -> Tern
         return fast;
     }
     let (left, right) = (Cells::new(unit, left), Cells::new(unit, right));
-    Ternary::from_fn(rows, |row| {
-        let ordering = left.get(row).compare(&right.get(row))?;
-        Some(op.accepts(ordering))
-    })
+    Ternary::from_fn(rows, cancel, |row| left.get(row).satisfies(op, &right.get(row)))
 }
 
 /// The common case without a value per row: a typed column against a constant.
@@ -188,36 +191,48 @@ fn mask_nulls(array: &dyn Array, mut yes: Bitmap) -> Ternary {
     Ternary { yes, unknown }
 }
 
-fn in_set(unit: &Unit, operand: &Operand, values: &[Value]) -> Ternary {
+fn in_set(unit: &Unit, operand: &Operand, values: &[Value], cancel: &Cancel) -> Ternary {
     let (cells, set) = (Cells::new(unit, operand), ValueSet::new(values));
-    Ternary::from_fn(unit.rows.len(), |row| set.contains(&cells.get(row)))
+    Ternary::from_fn(unit.rows.len(), cancel, |row| set.contains(&cells.get(row)))
 }
 
-fn like(unit: &Unit, operand: &Operand, pattern: &LikePattern) -> Ternary {
+fn like(unit: &Unit, operand: &Operand, pattern: &LikePattern, cancel: &Cancel) -> Ternary {
     let cells = Cells::new(unit, operand);
-    Ternary::from_fn(unit.rows.len(), |row| match cells.get(row) {
+    Ternary::from_fn(unit.rows.len(), cancel, |row| match cells.get(row) {
         Cell::Str(text) => Some(pattern.matches(&text)),
         _ => None,
     })
 }
 
-fn is_null(unit: &Unit, operand: &Operand) -> Ternary {
+fn is_null(unit: &Unit, operand: &Operand, cancel: &Cancel) -> Ternary {
+    if let Operand::Column { field, .. } = operand
+        && let Some(array) = unit.rows.scalar(*field)
+    {
+        return Ternary::known(Bitmap::from_fn(array.len(), |row| array.is_null(row)));
+    }
     let cells = Cells::new(unit, operand);
-    Ternary::known(Bitmap::from_fn(unit.rows.len(), |row| matches!(cells.get(row), Cell::Null)))
+    Ternary::from_fn(unit.rows.len(), cancel, |row| Some(matches!(cells.get(row), Cell::Null)))
 }
 
-fn contains(unit: &Unit, mode: ContainsMode, operand: &Operand, values: &[Value]) -> Ternary {
-    let cells = Cells::new(unit, operand);
-    let has = |items: &[Cell], value: &Value| {
-        let wanted = Cell::from_value(value);
-        items.iter().any(|item| item.compare(&wanted) == Some(Ordering::Equal))
-    };
-    Ternary::from_fn(unit.rows.len(), |row| {
-        let items = cells.items(row)?;
-        Some(match mode {
-            ContainsMode::All => values.iter().all(|v| has(&items, v)),
-            _ => values.iter().any(|v| has(&items, v)),
-        })
+/// One look-up for each element of a row, whatever the number of values.
+fn contains(
+    unit: &Unit,
+    mode: ContainsMode,
+    operand: &Operand,
+    values: &[Value],
+    cancel: &Cancel,
+) -> Ternary {
+    let (cells, set) = (Cells::new(unit, operand), ValueSet::new(values));
+    let mut seen = vec![0usize; set.len()];
+    Ternary::from_fn(unit.rows.len(), cancel, |row| {
+        let (mut any, mut distinct) = (false, 0);
+        cells.each_item(row, |item| {
+            let Some(number) = set.number_of(item) else { return };
+            any = true;
+            // Marks are row numbers, so that none has to be wiped off.
+            distinct += usize::from(std::mem::replace(&mut seen[number], row + 1) != row + 1);
+        })?;
+        Some(if mode == ContainsMode::All { distinct == set.len() } else { any })
     })
 }
 

@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType as Arrow;
-use mishards_expr::{Arithmetic, Operand, Step};
+use mishards_expr::{Arithmetic, Comparison, Operand, Step};
 use mishards_types::Value;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -44,12 +44,24 @@ impl<'a> Cell<'a> {
             (Cell::Int(a), Cell::Float(b)) => compare_int_float(*a, *b),
             (Cell::Float(a), Cell::Int(b)) => compare_int_float(*b, *a).map(Ordering::reverse),
             (Cell::Str(a), Cell::Str(b)) => Some(a.as_ref().cmp(b.as_ref())),
-            (Cell::List(a), Cell::List(b)) => {
-                let equal =
-                    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.compare(y) == Some(Ordering::Equal));
-                if equal { Some(Ordering::Equal) } else { Some(a.len().cmp(&b.len()).then(Ordering::Less)) }
-            }
             _ => None,
+        }
+    }
+
+    /// Whether a comparison holds; unknown for null and for values that do not compare. Lists are equal or not, and have no
+    /// order.
+    pub fn satisfies(&self, op: Comparison, other: &Cell) -> Option<bool> {
+        match (self, other) {
+            (Cell::List(a), Cell::List(b)) => {
+                let same = |(x, y): (&Cell, &Cell)| x.satisfies(Comparison::Eq, y) == Some(true);
+                let equal = a.len() == b.len() && a.iter().zip(b).all(same);
+                match op {
+                    Comparison::Eq => Some(equal),
+                    Comparison::Ne => Some(!equal),
+                    _ => None,
+                }
+            }
+            _ => self.compare(other).map(|ordering| op.accepts(ordering)),
         }
     }
 }
@@ -132,10 +144,20 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// The elements of an array; `None` when the row has none.
-    pub fn items(&self, row: usize) -> Option<Vec<Cell<'a>>> {
+    /// Hands the elements of an array over, one after another; `None` when the row has no array.
+    pub fn each_item(&self, row: usize, mut visit: impl FnMut(&Cell)) -> Option<()> {
+        if let Cells::Column(array) = self
+            && let Some(list) = array.as_list_opt::<i32>()
+        {
+            if list.is_null(row) {
+                return None;
+            }
+            let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+            (from..to).for_each(|i| visit(&cell_of(list.values(), i)));
+            return Some(());
+        }
         match self.get(row) {
-            Cell::List(items) => Some(items),
+            Cell::List(items) => Some(items.iter().for_each(visit)),
             _ => None,
         }
     }

@@ -1,15 +1,19 @@
 //! Predicates that an inverted index answers without touching the column.
 
 use super::Ternary;
+use crate::cancel::{Cancel, STRIDE};
 use crate::unit::Unit;
 use arrow_array::Array;
 use mishards_expr::{Comparison, ContainsMode, Operand, Predicate};
 use mishards_index::{InvertedIndex, Term};
-use mishards_types::{Bitmap, DataType, FieldId, Value};
+use mishards_types::{Bitmap, DataType, FieldId, Key, Value};
 use std::ops::Bound;
 
 /// The answer from an index, when the field has one that can give it exactly.
-pub fn evaluate(unit: &Unit, predicate: &Predicate) -> Option<Ternary> {
+pub fn evaluate(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Ternary> {
+    if let Some(found) = by_key(unit, predicate, cancel) {
+        return Some(found);
+    }
     let yes = match predicate {
         Predicate::Compare(Operand::Column { field, data_type }, op, Operand::Literal(value)) => {
             let index = index_of(unit, *field)?;
@@ -18,7 +22,10 @@ pub fn evaluate(unit: &Unit, predicate: &Predicate) -> Option<Ternary> {
         Predicate::In(Operand::Column { field, data_type }, values) => {
             let index = index_of(unit, *field)?;
             let mut out = Bitmap::zeros(unit.rows.len());
-            for value in values {
+            for (i, value) in values.iter().enumerate() {
+                if i % STRIDE == 0 && cancel.is_cancelled() {
+                    break;
+                }
                 index.equal(&term(*data_type, value)?, &mut out);
             }
             out
@@ -44,6 +51,34 @@ pub fn evaluate(unit: &Unit, predicate: &Predicate) -> Option<Ternary> {
     with_nulls(unit, field, yes)
 }
 
+/// Keys that are named: each is found in the key index, whatever the number of rows.
+fn by_key(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Ternary> {
+    let keys = unit.keys.as_ref()?;
+    let (operand, values) = match predicate {
+        Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) => {
+            (operand, std::slice::from_ref(value))
+        }
+        Predicate::In(operand, values) => (operand, values.as_slice()),
+        _ => return None,
+    };
+    if !matches!(operand, Operand::Column { field, .. } if *field == unit.rows.primary()) {
+        return None;
+    }
+    let mut out = Bitmap::zeros(unit.rows.len());
+    for (i, value) in values.iter().enumerate() {
+        if i % STRIDE == 0 && cancel.is_cancelled() {
+            break;
+        }
+        let key = match value {
+            Value::Int(v) => Key::Int(*v),
+            Value::Str(v) => Key::Str(v.as_str().into()),
+            _ => return None,
+        };
+        keys.rows_of(&key).for_each(|row| out.set(row as usize));
+    }
+    Some(Ternary::known(out))
+}
+
 fn index_of(unit: &Unit, field: FieldId) -> Option<&InvertedIndex> {
     unit.inverted.get(&field).map(|index| &**index)
 }
@@ -53,7 +88,7 @@ fn term(data_type: DataType, value: &Value) -> Option<Term> {
     match (data_type, value) {
         (DataType::Bool, Value::Bool(v)) => Some(Term::Int((*v).into())),
         (t, Value::Int(v)) if t.is_integer() => Some(Term::Int(*v)),
-        // Every f32 column value was widened, so only f64 constants compare exactly.
+        // Constants are in the column's type already, and values of a Float column were widened.
         (t, Value::Float(v)) if t.is_float() => Some(Term::Float(if *v == 0.0 { 0.0 } else { *v })),
         (t, Value::Int(v)) if t.is_float() && v.unsigned_abs() < 1 << 53 => Some(Term::Float(*v as f64)),
         (DataType::VarChar, Value::Str(v)) => Some(Term::Str(v.clone())),

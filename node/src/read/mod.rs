@@ -2,6 +2,7 @@
 
 mod fetch;
 mod group;
+mod nearest;
 mod query;
 mod scope;
 mod search;
@@ -11,6 +12,7 @@ pub use query::query_units;
 pub use scope::ReadScope;
 pub use search::{SearchJob, search_units};
 
+use crate::cancel::Cancel;
 use crate::unit::Unit;
 use mishards_types::{Bitmap, Key, Timestamp};
 
@@ -27,9 +29,9 @@ pub struct Found {
 }
 
 /// The rows of a unit that a scope admits; `None` means all.
-pub fn admitted(unit: &Unit, scope: &ReadScope) -> Option<Bitmap> {
+pub fn admitted(unit: &Unit, scope: &ReadScope, cancel: &Cancel) -> Option<Bitmap> {
     let visible = unit.visible(scope.timestamp);
-    match (visible, crate::filter::matching_rows(unit, &scope.predicate)) {
+    match (visible, crate::filter::matching_rows(unit, &scope.predicate, cancel)) {
         (None, matching) => matching,
         (visible, None) => visible,
         (Some(mut visible), Some(matching)) => {

@@ -1,36 +1,63 @@
-//! Rows that match a filter, in key order, or their number.
+//! Rows that match a filter, in key order, or their number; in slices that the search threads take in turn.
 
 use super::{Found, ReadScope, admitted, newest_copies};
+use crate::cancel::{Cancel, STRIDE};
 use crate::unit::Unit;
-use mishards_types::Bitmap;
-use rayon::prelude::*;
+use crate::{Failure, Pools, Result};
+use mishards_types::{Bitmap, limits};
 use std::sync::Arc;
 
 /// Up to `limit` rows in key order, each key once, and the number of rows that match (copies counted). With
 /// `count` only the number is made.
-pub fn query_units(scope: &ReadScope, units: &[Arc<Unit>], limit: usize, count: bool) -> (Vec<Found>, u64) {
-    let lists: Vec<(Vec<Found>, u64)> = units
-        .par_iter()
-        .enumerate()
-        .map(|(i, unit)| {
-            let filter = admitted(unit, scope);
-            let number = filter.as_ref().map_or(unit.rows.len(), Bitmap::count) as u64;
-            if count || number == 0 {
-                (Vec::new(), number)
-            } else {
-                (first_rows(i, unit, filter.as_ref(), limit), number)
-            }
+pub async fn query_units(
+    pools: &Pools,
+    scope: Arc<ReadScope>,
+    units: Arc<Vec<Arc<Unit>>>,
+    limit: usize,
+    count: bool,
+    cancel: &Cancel,
+) -> Result<(Vec<Found>, u64)> {
+    let (all, stop) = (Arc::clone(&units), cancel.clone());
+    let filters = pools.slices(units.len(), move |i| Ok(admitted(&all[i], &scope, &stop))).await?;
+    let matching = |(unit, filter): (&Arc<Unit>, &Option<Bitmap>)| {
+        filter.as_ref().map_or(unit.rows.len(), Bitmap::count)
+    };
+    let numbers: Vec<usize> = units.iter().zip(&filters).map(matching).collect();
+    let total = numbers.iter().map(|n| *n as u64).sum();
+    check_waiting(cancel)?;
+    if count {
+        return Ok((Vec::new(), total));
+    }
+    limits::check_answer(1, numbers.iter().sum::<usize>().min(limit))?;
+    let stop = cancel.clone();
+    let lists = pools
+        .slices(units.len(), move |i| match numbers[i] {
+            0 => Ok(Vec::new()),
+            _ => Ok(first_rows(i, &units[i], filters[i].as_ref(), limit, &stop)),
         })
-        .collect();
-    let number = lists.iter().map(|l| l.1).sum();
-    let mut found = newest_copies(lists.into_iter().flat_map(|l| l.0).collect());
-    found.sort_by(|a, b| a.key.cmp(&b.key));
-    found.truncate(limit);
-    (found, number)
+        .await?;
+    check_waiting(cancel)?;
+    let merge = move || {
+        let mut found = newest_copies(lists.into_iter().flatten().collect());
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(limit);
+        Ok(found)
+    };
+    Ok((pools.search(merge).await?, total))
+}
+
+fn check_waiting(cancel: &Cancel) -> Result<()> {
+    if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(()) }
 }
 
 /// The first `limit` keys of a unit, with all their copies.
-fn first_rows(index: usize, unit: &Unit, filter: Option<&Bitmap>, limit: usize) -> Vec<Found> {
+fn first_rows(
+    index: usize,
+    unit: &Unit,
+    filter: Option<&Bitmap>,
+    limit: usize,
+    cancel: &Cancel,
+) -> Vec<Found> {
     let passes = |row: &u32| filter.is_none_or(|f| f.get(*row as usize));
     let to_found = |row: u32| Found {
         unit: index,
@@ -43,7 +70,7 @@ fn first_rows(index: usize, unit: &Unit, filter: Option<&Bitmap>, limit: usize) 
     let mut take = |row: u32| {
         let found = to_found(row);
         keys += usize::from(out.last().is_none_or(|last| last.key != found.key));
-        if keys > limit {
+        if keys > limit || (keys.is_multiple_of(STRIDE) && cancel.is_cancelled()) {
             return false;
         }
         out.push(found);
@@ -55,7 +82,7 @@ fn first_rows(index: usize, unit: &Unit, filter: Option<&Bitmap>, limit: usize) 
         }
         None => {
             let mut rows: Vec<u32> = (0..unit.rows.len() as u32).filter(passes).collect();
-            rows.sort_by_cached_key(|row| unit.key(*row));
+            rows.sort_by(|a, b| unit.compare_keys(*a, *b));
             let _ = rows.into_iter().all(&mut take);
         }
     }

@@ -1,21 +1,20 @@
-//! The nearest rows of some units: by graph where there is one and it pays, by exact scan elsewhere.
+//! A search over some units, in slices that the search threads take in turn: first the filter of each unit, then query
+//! by query.
 
+use super::nearest::{Probe, UnitHits, sort};
 use super::{Found, ReadScope, admitted, group, newest_copies};
+use crate::cancel::Cancel;
 use crate::unit::Unit;
-use crate::{Failure, Result};
+use crate::{Failure, Pools, Result};
 use mishards_expr::{Operand, Step};
-use mishards_index::{Bounds, Query, SearchParams, VectorIndex, Vectors, scan};
+use mishards_index::{Bounds, Query};
 use mishards_proto::node::SearchRequest;
-use mishards_types::{Bitmap, Error, FieldId, Metric};
-use rayon::prelude::*;
+use mishards_types::{Bitmap, Error, FieldId, Metric, limits};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Units with fewer admitted rows than this are scanned.
-const SCAN_ROWS: usize = 4096;
-/// A graph is walked only when the filter leaves at least one row in this many.
-const SCAN_SELECTIVITY: usize = 12;
+/// Vector components that one slice compares, about: some milliseconds of work.
+const SLICE_COMPONENTS: usize = 16 << 20;
 
 /// Rows of one query, nearest first, each with its group key when grouped.
 pub type Hits = Vec<(Found, Option<String>)>;
@@ -30,6 +29,8 @@ pub struct SearchJob {
     pub k: usize,
     pub ef: usize,
     pub exact: bool,
+    /// Also every row that is as far as the last one.
+    pub with_ties: bool,
     pub bounds: Bounds,
     pub group: Option<Grouping>,
 }
@@ -43,8 +44,38 @@ pub struct Grouping {
 }
 
 impl SearchJob {
+    /// Reads a request.
+    pub fn decode(mut request: SearchRequest) -> Result<SearchJob> {
+        let scope = ReadScope::decode(request.scope.take())?;
+        let metric = Metric::parse(&request.metric)?;
+        let nq = request.nq as usize;
+        if nq == 0 || !request.vectors.len().is_multiple_of(nq) {
+            return Err(Failure::internal("the query vectors do not divide by nq"));
+        }
+        let group = SearchJob::grouping(&request, &scope)?;
+        let bounds = Bounds {
+            near: request.range_filter.map_or(f32::NEG_INFINITY, |s| metric.distance(s)),
+            near_exclusive: request.range_filter_exclusive,
+            far: request.radius.map_or(f32::INFINITY, |s| metric.distance(s)),
+        };
+        limits::check_answer(nq, request.k as usize)?;
+        Ok(SearchJob {
+            scope: Arc::new(scope),
+            field: FieldId(request.field_id),
+            metric,
+            vectors: request.vectors,
+            nq,
+            k: request.k as usize,
+            ef: request.ef as usize,
+            exact: request.exact,
+            with_ties: request.with_ties,
+            bounds,
+            group,
+        })
+    }
+
     /// The grouping of a request, if it asks for one.
-    pub fn grouping(request: &SearchRequest, scope: &ReadScope) -> Result<Option<Grouping>> {
+    fn grouping(request: &SearchRequest, scope: &ReadScope) -> Result<Option<Grouping>> {
         let Some(field) = request.group_field_id.map(FieldId) else { return Ok(None) };
         let unknown = || Failure::from(Error::field_not_exist(field));
         let data_type = scope.schema.field_by_id(field).ok_or_else(unknown)?.data_type;
@@ -60,119 +91,133 @@ impl SearchJob {
     fn dim(&self) -> usize {
         self.vectors.len() / self.nq.max(1)
     }
-}
 
-/// One result list per query, nearest first, each key once; with each row its group key when grouped.
-/// `cancelled` is looked at between units. Runs on the calling pool's threads.
-pub fn search_units(job: &SearchJob, units: &[Arc<Unit>], cancelled: &AtomicBool) -> Result<Vec<Hits>> {
-    let dim = job.dim();
-    for unit in units {
-        match unit.rows.vector(job.field) {
-            Some((_, d)) if d == dim => {}
-            _ => {
-                return Err(Failure::internal(format!(
-                    "segment {} has no vectors of dimension {dim}",
-                    unit.segment
-                )));
+    /// Every unit must have vectors of the queries' dimension.
+    fn check(&self, units: &[Arc<Unit>]) -> Result<()> {
+        let dim = self.dim();
+        let fits = |unit: &&Arc<Unit>| unit.rows.vector(self.field).is_some_and(|(_, d)| d == dim);
+        match units.iter().find(|unit| !fits(unit)) {
+            Some(unit) => {
+                Err(Failure::internal(format!("segment {} has no vectors of dimension {dim}", unit.segment)))
             }
+            None => Ok(()),
         }
     }
-    let filters: Vec<Option<Bitmap>> = units.par_iter().map(|unit| admitted(unit, &job.scope)).collect();
-    (0..job.nq)
-        .into_par_iter()
-        .map(|q| {
-            let query = Query::new(job.metric, &job.vectors[q * dim..(q + 1) * dim]);
-            one_query(job, &query, units, &filters, cancelled)
-        })
-        .collect()
+
+    /// How many queries make a slice of their own.
+    fn queries_in_a_slice(&self, units: &[Arc<Unit>]) -> usize {
+        // A walk compares some thousand rows, whatever the size of its unit.
+        let compared = |unit: &Arc<Unit>| match unit.graphs.contains_key(&self.field) && !self.exact {
+            true => unit.rows.len().min(64 * self.ef.max(self.k)),
+            false => unit.rows.len(),
+        };
+        let rows: usize = units.iter().map(compared).sum();
+        (SLICE_COMPONENTS / (rows * self.dim()).max(1)).clamp(1, self.nq)
+    }
+}
+
+/// One result list per query, nearest first, ties by key, each key once; with each row its group key when grouped.
+pub async fn search_units(
+    pools: &Pools,
+    job: Arc<SearchJob>,
+    units: Arc<Vec<Arc<Unit>>>,
+    cancel: &Cancel,
+) -> Result<Vec<Hits>> {
+    job.check(&units)?;
+    let filters = match job.scope.predicate.is_all() && units.len() <= 16 {
+        // What is visible takes no time to find out.
+        true => units.iter().map(|unit| admitted(unit, &job.scope, cancel)).collect(),
+        false => {
+            let (job, all, cancel) = (Arc::clone(&job), Arc::clone(&units), cancel.clone());
+            pools.slices(units.len(), move |i| Ok(admitted(&all[i], &job.scope, &cancel))).await?
+        }
+    };
+    let step = job.queries_in_a_slice(&units);
+    let cancel = cancel.clone();
+    let slices = job.nq.div_ceil(step);
+    let search = move |slice: usize| {
+        let queries = slice * step..(slice * step + step).min(job.nq);
+        queries.map(|q| one_query(&job, q, &units, &filters, &cancel)).collect::<Result<Vec<Hits>>>()
+    };
+    Ok(pools.slices(slices, search).await?.into_iter().flatten().collect())
 }
 
 fn one_query(
     job: &SearchJob,
-    query: &Query,
+    q: usize,
     units: &[Arc<Unit>],
     filters: &[Option<Bitmap>],
-    cancelled: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<Hits> {
-    let lists = units.par_iter().zip(filters).enumerate().map(|(i, (unit, filter))| {
-        if cancelled.load(Ordering::Relaxed) {
-            return Err(Failure::internal("the caller went away"));
+    let dim = job.dim();
+    let query = Query::new(job.metric, &job.vectors[q * dim..(q + 1) * dim]);
+    let probes: Vec<Probe> = units
+        .iter()
+        .zip(filters)
+        .enumerate()
+        .map(|(index, (unit, filter))| Probe {
+            job,
+            query: &query,
+            index,
+            unit,
+            filter: filter.as_ref(),
+            cancel,
+        })
+        .collect();
+    let mut k = job.k;
+    let mut found = loop {
+        let mut lists = Vec::with_capacity(probes.len());
+        for probe in &probes {
+            lists.push(probe.best(k));
+            if cancel.is_cancelled() {
+                return Err(Failure::internal("the caller went away"));
+            }
         }
-        Ok(search_unit(job, query, i, unit, filter.as_ref()))
-    });
-    let found: Vec<Found> = lists.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    let mut found = newest_copies(found);
-    found.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.key.cmp(&b.key)));
+        match merge(lists, job) {
+            Some(found) => break found,
+            // Copies that are not shown took places in some lists: these are to be longer.
+            None => k *= 2,
+        }
+    };
     match &job.group {
         Some(grouping) => Ok(group::best_groups(grouping, job.k, units, found)),
         None => {
-            found.truncate(job.k);
+            if job.with_ties {
+                found = with_ties(job, &probes, found)?;
+            } else {
+                found.truncate(job.k);
+            }
             Ok(found.into_iter().map(|row| (row, None)).collect())
         }
     }
 }
 
-fn search_unit(
-    job: &SearchJob,
-    query: &Query,
-    index: usize,
-    unit: &Unit,
-    filter: Option<&Bitmap>,
-) -> Vec<Found> {
-    let matching = filter.map_or(unit.rows.len(), Bitmap::count);
-    if matching == 0 {
-        return Vec::new();
-    }
-    let to_found = |(distance, row): (f32, u32)| Found {
-        unit: index,
-        row,
-        key: unit.key(row),
-        timestamp: unit.timestamp(row),
-        distance,
+/// The lists of all units as one, each key once. Nothing when rows may be missing from the first `k` because copies that
+/// are not shown stood in their places.
+fn merge(lists: Vec<UnitHits>, job: &SearchJob) -> Option<Vec<Found>> {
+    // What lies beyond the shortest reach of a list that was cut is not known whole.
+    let reach = |list: &UnitHits| list.found.last().filter(|_| list.is_cut).map(|row| row.distance);
+    let known = lists.iter().filter_map(reach).min_by(f32::total_cmp);
+    let total: usize = lists.iter().map(|list| list.found.len()).sum();
+    let mut found = newest_copies(lists.into_iter().flat_map(|list| list.found).collect());
+    let hidden = total - found.len();
+    sort(&mut found);
+    let is_whole = match (known, found.get(job.k.saturating_sub(1))) {
+        (Some(known), Some(last)) => last.distance <= known,
+        (Some(_), None) => false,
+        (None, _) => true,
     };
-    // Grouping wants the best rows of every group: all that match are ranked.
-    let mut k = if job.group.is_some() { matching } else { job.k.min(matching) };
-    loop {
-        let rows = nearest(job, query, unit, filter, matching, k);
-        let exhausted = rows.len() < k || k == matching;
-        let found: Vec<Found> = rows.into_iter().map(to_found).collect();
-        if !unit.repeated_keys || exhausted {
-            return if unit.repeated_keys { newest_copies(found) } else { found };
-        }
-        let distinct = newest_copies(found);
-        if distinct.len() >= job.k {
-            return distinct;
-        }
-        // Copies of keys used up places: look further.
-        k = (k * 2).min(matching);
-    }
+    (hidden == 0 || is_whole).then_some(found)
 }
 
-fn nearest(
-    job: &SearchJob,
-    query: &Query,
-    unit: &Unit,
-    filter: Option<&Bitmap>,
-    matching: usize,
-    k: usize,
-) -> Vec<(f32, u32)> {
-    let Some((data, dim)) = unit.rows.vector(job.field) else { return Vec::new() };
-    let vectors = Vectors { data, dim };
-    let params = SearchParams { k, ef: job.ef, bounds: job.bounds };
-    let worth_it = !job.exact
-        && matching >= SCAN_ROWS
-        && matching * SCAN_SELECTIVITY >= unit.rows.len()
-        && k * 4 < matching;
-    if worth_it && let Some(graph) = unit.graphs.get(&job.field).filter(|g| g.metric() == job.metric) {
-        // The far bound is applied after the walk: inside, it would make the walk visit everything.
-        let near_only = SearchParams { bounds: Bounds { far: f32::INFINITY, ..job.bounds }, ..params };
-        let mut rows = graph.search(vectors, query, near_only, filter);
-        let enough =
-            rows.len() >= k || !job.bounds.is_none() && rows.last().is_some_and(|r| r.0 >= job.bounds.far);
-        if enough {
-            rows.retain(|(d, _)| job.bounds.admit(*d));
-            return rows;
-        }
-    }
-    scan(vectors, query, params, filter)
+/// The first `k`, and every row that is as far as the last of them.
+fn with_ties(job: &SearchJob, probes: &[Probe], mut found: Vec<Found>) -> Result<Vec<Found>> {
+    let Some(last) = found.get(job.k.saturating_sub(1)).map(|row| row.distance) else { return Ok(found) };
+    found.retain(|row| row.distance < last);
+    let known: HashSet<_> = found.iter().map(|row| row.key.clone()).collect();
+    let tied = newest_copies(probes.iter().flat_map(|probe| probe.at(last)).collect());
+    found.extend(tied.into_iter().filter(|row| !known.contains(&row.key)));
+    limits::check_answer(1, found.len())?;
+    sort(&mut found);
+    Ok(found)
 }

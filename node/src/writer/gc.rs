@@ -286,7 +286,7 @@ impl Writer {
         let fenced = self
             .parts
             .pools
-            .io(move || {
+            .fence(move || {
                 mishards_wal::is_fenced(&*storage, log)
                     .map_err(|e| mishards_types::Error::unavailable(e).into())
             })

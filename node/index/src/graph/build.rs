@@ -1,5 +1,5 @@
 //! Builds a graph with hnsw_rs and freezes it. None of that crate's traps is reachable from here: vectors are
-//! finite, distances are squared Euclidean (never negative), M is bounded, links above a node's own layer are
+//! finite, distances are never negative, M is bounded, links above a node's own layer are
 //! cut, its dump and reload are not used, and a panic inside is caught.
 
 use super::distinct::distinct;
@@ -37,6 +37,16 @@ impl Distance<f32> for SquaredL2 {
     }
 }
 
+/// The inner product, as the search compares by, turned into a distance. For vectors of length 1 at most.
+#[derive(Clone, Copy)]
+struct OneMinusDot(Kernel);
+
+impl Distance<f32> for OneMinusDot {
+    fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
+        (1.0 - self.0.dot(a, b)).max(0.0)
+    }
+}
+
 /// Builds an HNSW file over all rows. Blocks for long: run it inside a pool of its own, whose threads it uses.
 pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -> Result<Vec<u8>> {
     if vectors.data.iter().any(|x| !x.is_finite()) {
@@ -46,9 +56,12 @@ pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -
     let groups = distinct(vectors);
     let points = embed(vectors, metric, &groups.representatives);
     let dim = points.len() / groups.representatives.len().max(1);
-    let work = AssertUnwindSafe(|| links(&points, dim, m, options));
-    let links = catch_unwind(work).map_err(|_| Error::Build("the graph builder panicked".to_owned()))?;
     let kernel = Kernel::best();
+    let work = AssertUnwindSafe(|| match metric {
+        Metric::Ip => links(OneMinusDot(kernel), &points, dim, m, options),
+        _ => links(SquaredL2(kernel), &points, dim, m, options),
+    });
+    let links = catch_unwind(work).map_err(|_| Error::Build("the graph builder panicked".to_owned()))?;
     let norm = |row: &u32| kernel.inverse_norm(vectors.row(*row as usize));
     let inverse_norms = match metric {
         Metric::Cosine => groups.representatives.iter().map(norm).collect(),
@@ -57,45 +70,33 @@ pub fn build_hnsw(vectors: Vectors<'_>, metric: Metric, options: BuildOptions) -
     Ok(encode(&Parts { metric, dim: vectors.dim, m, links, groups, inverse_norms }))
 }
 
-/// Maps the nodes' vectors into a space where squared Euclidean distance makes good neighbours for the metric: unit
-/// length for COSINE; for L2 as they are; for IP one more component that brings all to length 1 (Bachrach et al.,
-/// 2014), after the lengths were drawn together by an eighth root: otherwise the many short vectors crowd round one
-/// point and the few long ones, which are the answers, get no links. The search itself compares by the true inner
-/// product. All have length 1 at most, so that no square overflows.
+/// The nodes' vectors as they are linked: of unit length for COSINE, else scaled so that the longest has length 1, which
+/// changes no order and lets no square overflow.
 fn embed(vectors: Vectors<'_>, metric: Metric, rows: &[u32]) -> Vec<f32> {
     let norm = |row: &u32| {
         vectors.row(*row as usize).iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
     };
     let norms: Vec<f64> = rows.iter().map(norm).collect();
     let longest = norms.iter().copied().fold(0.0, f64::max);
-    let dim = vectors.dim + usize::from(metric == Metric::Ip);
-    let mut out = Vec::with_capacity(rows.len() * dim);
+    let mut out = Vec::with_capacity(rows.len() * vectors.dim);
     for (row, norm) in rows.iter().zip(&norms) {
-        let length = match metric {
-            _ if *norm == 0.0 => 0.0,
-            Metric::L2 => norm / longest,
-            Metric::Ip => (norm / longest).powf(0.125),
-            Metric::Cosine => 1.0,
-        };
-        let scale = if *norm > 0.0 { length / norm } else { 0.0 };
+        let divisor = if metric == Metric::Cosine { *norm } else { longest };
+        let scale = if divisor > 0.0 { 1.0 / divisor } else { 0.0 };
         out.extend(vectors.row(*row as usize).iter().map(|x| (f64::from(*x) * scale) as f32));
-        if metric == Metric::Ip {
-            out.push((1.0 - length * length).max(0.0).sqrt() as f32);
-        }
     }
     out
 }
 
 /// For each node and each of its layers from 0 up, its links.
-fn links(points: &[f32], dim: usize, m: usize, options: BuildOptions) -> Vec<Vec<Vec<u32>>> {
+fn links<D: Distance<f32> + Send + Sync>(
+    distance: D,
+    points: &[f32],
+    dim: usize,
+    m: usize,
+    options: BuildOptions,
+) -> Vec<Vec<Vec<u32>>> {
     let count = points.len() / dim.max(1);
-    let hnsw = Hnsw::<f32, SquaredL2>::new(
-        m,
-        count.max(1),
-        MAX_LAYERS,
-        options.ef_construction.max(m),
-        SquaredL2(Kernel::best()),
-    );
+    let hnsw = Hnsw::<f32, D>::new(m, count.max(1), MAX_LAYERS, options.ef_construction.max(m), distance);
     let rows: Vec<(&[f32], usize)> = points.chunks_exact(dim.max(1)).zip(0..).collect();
     if options.serial {
         rows.iter().for_each(|row| hnsw.insert_slice(*row));

@@ -7,6 +7,10 @@ use crate::vector_index::{Query, SearchParams, VectorIndex, Vectors};
 use mishards_types::Bitmap;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
+
+/// Nodes between two looks at whether anybody still waits.
+const STRIDE: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Near(f32, u32);
@@ -31,6 +35,7 @@ struct Walk<'a> {
     query: &'a Query<'a>,
     params: SearchParams,
     filter: Option<&'a Bitmap>,
+    stop: &'a AtomicBool,
 }
 
 impl VectorIndex for HnswIndex {
@@ -48,12 +53,13 @@ impl VectorIndex for HnswIndex {
         query: &Query<'_>,
         params: SearchParams,
         filter: Option<&Bitmap>,
+        stop: &AtomicBool,
     ) -> Vec<(f32, u32)> {
         if self.nodes() == 0 || params.k == 0 || vectors.len() != self.row_count() || vectors.dim != self.dim
         {
             return Vec::new();
         }
-        let walk = Walk { index: self, vectors, query, params, filter };
+        let walk = Walk { index: self, vectors, query, params, filter, stop };
         with_visited(self.nodes(), |visited| walk.run(visited))
     }
 }
@@ -112,7 +118,15 @@ impl Walk<'_> {
         if self.admits(start) {
             found.push(start);
         }
+        let mut left = STRIDE;
         while let Some(Reverse(next)) = open.pop() {
+            left -= 1;
+            if left == 0 {
+                left = STRIDE;
+                if self.stop.load(AtomicOrdering::Relaxed) {
+                    break;
+                }
+            }
             if found.len() >= ef && found.peek().is_some_and(|worst| next.0 > worst.0) {
                 break;
             }
@@ -142,7 +156,7 @@ impl Walk<'_> {
         found
     }
 
-    /// Nodes to rows: every admitted row of a node, nearest first, ties by row.
+    /// Nodes to rows: every admitted row of a node, nearest first, ties by row; also those as far as the `k`th.
     fn expand(&self, found: BinaryHeap<Near>) -> Vec<(f32, u32)> {
         let mut out = Vec::with_capacity(self.params.k.min(self.index.row_count()));
         for Near(distance, node) in found.into_sorted_vec() {
@@ -155,7 +169,9 @@ impl Walk<'_> {
             out.extend(rows.map(|row| (distance, *row)));
         }
         out.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        out.truncate(self.params.k);
+        if let Some(last) = out.get(self.params.k.saturating_sub(1)).map(|(distance, _)| *distance) {
+            out.truncate(out.partition_point(|(distance, _)| *distance <= last));
+        }
         out
     }
 }

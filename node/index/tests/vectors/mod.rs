@@ -7,12 +7,16 @@ use mishards_index::{
     Bounds, BuildOptions, HnswIndex, Query, SearchParams, VectorIndex, Vectors, build_hnsw, scan,
 };
 use mishards_types::{Bitmap, Metric};
+use std::sync::atomic::AtomicBool;
 
 /// Rows wanted, size of the candidate list, and the recall that is enough.
 pub const K: usize = 10;
 pub const EF: usize = 64;
 pub const ENOUGH: f64 = 0.95;
 pub const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
+
+/// Nobody leaves.
+pub static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub struct Random(pub u64);
@@ -156,8 +160,8 @@ pub fn recall(
     let (mut hits, mut wanted) = (0, 0);
     for i in 0..questions.len() {
         let query = Query::new(index.metric(), questions.row(i));
-        let exact = scan(rows.view(), &query, params, filter);
-        let found = index.search(rows.view(), &query, params, filter);
+        let exact = scan(rows.view(), &query, params, filter, &NEVER).rows;
+        let found = index.search(rows.view(), &query, params, filter, &NEVER);
         assert_sound(rows, &query, params, filter, &found);
         let last = exact.last().map_or(f32::NEG_INFINITY, |hit| hit.0);
         hits += found.iter().filter(|hit| hit.0 <= last).count().min(exact.len());
