@@ -125,7 +125,10 @@ impl Error {
     }
 
     pub fn partition_not_found(name: impl fmt::Display) -> Error {
-        Error::new(Code::PARTITION_NOT_FOUND, format!("partition not found[partition={name}]"))
+        Error::new(
+            Code::PARTITION_NOT_FOUND,
+            format!("partition name {name} not found: partition not found[partition={name}]"),
+        )
     }
 
     pub fn partition_not_loaded(name: impl fmt::Display) -> Error {

@@ -127,7 +127,7 @@ impl Planner<'_> {
             return Err(Error::collection_not_found(database, name));
         };
         if self.snapshot.alias(target.id, new_name).is_some() {
-            return Err(Error::invalid(format!("cannot rename collection to an existing alias: {new_name}")));
+            return Err(self.name_is_alias(target.id, new_name));
         }
         if self.snapshot.collection_named(target.id, new_name).is_some() {
             return Err(Error::invalid(format!(

@@ -43,6 +43,7 @@ impl Router {
     }
 
     pub async fn drop_collection(&self, db: &str, request: DropCollectionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::DropCollection { database, name: request.collection_name }).await?;
         Ok(ok())
@@ -60,6 +61,7 @@ impl Router {
     }
 
     pub async fn has_collection(&self, db: &str, request: HasCollectionRequest) -> Result<BoolResponse> {
+        check_collection_name(&request.collection_name)?;
         let found = self.collection(database_name(&request.db_name, db), &request.collection_name).await;
         let value = match found {
             Ok(_) => true,
@@ -74,14 +76,19 @@ impl Router {
         db: &str,
         request: DescribeCollectionRequest,
     ) -> Result<DescribeCollectionResponse> {
+        let database = database_name(&request.db_name, db);
         if request.collection_name.is_empty() && request.collection_id != 0 {
             let snapshot = self.catalog.get()?;
             let collection = snapshot.collection(CollectionId(request.collection_id));
-            let missing =
-                || Error::collection_not_found(database_name(&request.db_name, db), request.collection_id);
+            let missing = || cannot_find(database, request.collection_id);
             return Ok(describe_collection(&snapshot, collection.ok_or_else(missing)?));
         }
-        let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
+        check_collection_name(&request.collection_name)?;
+        let named = self.collection(database, &request.collection_name).await;
+        let named = named.map_err(|error| match error.code {
+            Code::COLLECTION_NOT_FOUND => cannot_find(database, &request.collection_name),
+            _ => error,
+        })?;
         Ok(describe_collection(&named.snapshot, &named.collection))
     }
 
@@ -152,6 +159,12 @@ impl Router {
         }
         Err(Error::unavailable("the catalog keeps changing"))
     }
+}
+
+/// What a description of an unknown collection says; old clients look for these words.
+fn cannot_find(database: &str, what: impl std::fmt::Display) -> Error {
+    let text = format!("can't find collection[database={database}][collection={what}]");
+    Error::new(Code::COLLECTION_NOT_FOUND, text)
 }
 
 pub fn row_count_pair(rows: u64) -> KeyValuePair {

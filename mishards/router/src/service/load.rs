@@ -9,7 +9,7 @@ use crate::open::{Wanted, close_segments, open_segments};
 use mishards_catalog::Command;
 use mishards_proto::common::{LoadState, Status};
 use mishards_proto::milvus::*;
-use mishards_types::{Code, Error, Result};
+use mishards_types::{Code, Error, Result, check_collection_name};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ impl Router {
         replicas: i32,
         refresh: bool,
     ) -> Result<Status> {
+        check_collection_name(&collection)?;
         if refresh {
             let named = self.collection(database, &collection).await?;
             if !named.collection.load.is_loaded() {
@@ -92,6 +93,7 @@ impl Router {
     }
 
     pub async fn release_collection(&self, db: &str, request: ReleaseCollectionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         let before = self.known(&database, &request.collection_name).ok();
         self.change(Command::Release {
@@ -105,6 +107,7 @@ impl Router {
     }
 
     pub async fn release_partitions(&self, db: &str, request: ReleasePartitionsRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         if request.partition_names.is_empty() {
             return Err(Error::invalid("partition names is empty"));
         }

@@ -17,7 +17,7 @@ use mishards_proto::node::QueryRequest as NodeQuery;
 use mishards_proto::schema::{
     DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field,
 };
-use mishards_types::{Error, Result, limits};
+use mishards_types::{Error, Result, check_collection_name, limits};
 
 const COUNT: &str = "count(*)";
 
@@ -32,6 +32,7 @@ struct QueryJob {
 impl Router {
     pub async fn query(&self, call: &Call, request: QueryRequest) -> Result<QueryResults> {
         let database = database_name(&request.db_name, &call.database);
+        check_collection_name(&request.collection_name)?;
         let named = self.collection(database, &request.collection_name).await?;
         let job = QueryJob::parse(&named, &request)?;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
@@ -144,7 +145,7 @@ impl QueryJob {
         for (name, value) in [("limit", limit), ("offset", offset)] {
             if value.is_some_and(|v| v < 0) {
                 return Err(Error::invalid(format!(
-                    "{name} [{}] is invalid, should be greater than or equal to 0",
+                    "invalid max query result window, {name} [{}] is invalid, should be gte than 0",
                     value.unwrap_or(0)
                 )));
             }

@@ -13,7 +13,9 @@ use mishards_expr::{Comparison, Operand, Predicate};
 use mishards_proto::milvus::{DeleteRequest, InsertRequest, MutationResult, UpsertRequest};
 use mishards_proto::node::{PartitionRows, WriteRequest, WriteResponse};
 use mishards_proto::schema::IDs;
-use mishards_types::{Code, DataType, Error, Key, Result, Value, partition_slot};
+use mishards_types::{
+    Code, DataType, Error, Key, Result, Value, check_collection_name, check_partition_name, partition_slot,
+};
 use std::collections::{BTreeMap, HashSet};
 
 /// How often a write is checked anew when the schema changes under it.
@@ -21,6 +23,7 @@ const TRIES: usize = 5;
 
 impl Router {
     pub async fn insert(&self, db: &str, request: InsertRequest) -> Result<MutationResult> {
+        check_names(&request.collection_name, &request.partition_name)?;
         let database = database_name(&request.db_name, db);
         let mut rows = request.fields_data;
         for _ in 0..TRIES {
@@ -49,6 +52,7 @@ impl Router {
                 "partial update is not supported: send whole rows: service unimplemented",
             ));
         }
+        check_names(&request.collection_name, &request.partition_name)?;
         let database = database_name(&request.db_name, db);
         for _ in 0..TRIES {
             let named = self.collection(database, &request.collection_name).await?;
@@ -84,6 +88,7 @@ impl Router {
     }
 
     pub async fn delete(&self, call: &Call, request: DeleteRequest) -> Result<MutationResult> {
+        check_names(&request.collection_name, &request.partition_name)?;
         let database = database_name(&request.db_name, &call.database);
         let values = templates_from_wire(request.expr_template_values)?;
         let partition = Some(request.partition_name.clone()).filter(|name| !name.is_empty());
@@ -189,6 +194,15 @@ impl Router {
             Ok((rows.into_iter().map(|row| row.key).collect(), plan.scope.timestamp))
         })
         .await
+    }
+}
+
+/// The names of a write, of which that of the partition may be left out.
+fn check_names(collection: &str, partition: &str) -> Result<()> {
+    check_collection_name(collection)?;
+    match partition {
+        "" => Ok(()),
+        partition => check_partition_name(partition),
     }
 }
 

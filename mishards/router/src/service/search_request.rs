@@ -184,10 +184,10 @@ fn range(params: &Params, metric: Metric) -> Result<(Option<f32>, Option<f32>)> 
         (None, Some(_)) => Err(Error::invalid("radius must be given with range_filter")),
         (Some(radius), Some(inner)) => {
             let (nearest, farthest) = (metric.distance(inner as f32), metric.distance(radius as f32));
-            if nearest > farthest {
+            if nearest >= farthest {
                 let wanted = if metric.larger_is_nearer() { "greater" } else { "less" };
                 return Err(Error::invalid(format!(
-                    "range_filter({inner}) must be {wanted} than or equal to radius({radius}) for metric {}",
+                    "range_filter({inner}) must be {wanted} than radius({radius}) for metric {}",
                     metric.name()
                 )));
             }
