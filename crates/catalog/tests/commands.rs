@@ -63,6 +63,31 @@ fn databases() {
 }
 
 #[test]
+fn a_database_has_at_most_as_many_collections_as_it_says() {
+    let limit = |n: &str| Command::AlterDatabase {
+        name: name("db"),
+        set: BTreeMap::from([(name("database.max.collections"), name(n))]),
+        unset: Vec::new(),
+    };
+    let in_db = |collection: &str| Command::CreateCollection {
+        database: name("db"),
+        name: name(collection),
+        schema: Box::new(schema()),
+        shards: 1,
+        consistency: 0,
+        key_partitions: 0,
+        properties: BTreeMap::new(),
+    };
+    let mut w = world().with([database("db"), limit("2"), in_db("a"), in_db("b"), create("outside")]);
+    assert_eq!(w.run(&in_db("c")).0, 102);
+    assert_eq!(w.run(&in_db("a")), (OK, 0), "the same one again is no other one");
+    assert_eq!(w.run(&rename("outside", "moved", "db")).0, 102);
+    assert_eq!(w.run(&create("c")).0, OK, "another database has its own limit");
+    w.run(&limit("3"));
+    assert_eq!(w.run(&in_db("c")).0, OK);
+}
+
+#[test]
 fn at_most_64_databases_beside_the_default() {
     let mut w = world().with((0..64).map(|i| database(&format!("db{i}"))));
     assert_eq!(w.run(&database("one_more")).0, 801);

@@ -2,9 +2,10 @@
 
 use super::Router;
 use super::databases::pairs_to_map;
+use super::isolation;
 use super::names::database_name;
 use crate::error::ok;
-use crate::wire::{describe_collection, schema_from_wire};
+use crate::wire::{Place, check_known, describe_collection, schema_from_wire};
 use mishards_catalog::{Collection, Command, Snapshot};
 use mishards_proto::common::{KeyValuePair, Status};
 use mishards_proto::milvus::*;
@@ -27,8 +28,13 @@ impl Router {
                 request.collection_name, wire.name
             )));
         }
+        // Clients may put them into either message; the request has the last word.
+        let mut properties = pairs_to_map(wire.properties.clone());
+        properties.extend(pairs_to_map(request.properties));
+        check_known(Place::CollectionProperty, &properties)?;
         let schema = schema_from_wire(wire)?;
         schema.validate()?;
+        isolation::check_property(&schema, &properties)?;
         self.change(Command::CreateCollection {
             database: database_name(&request.db_name, db).to_owned(),
             name: request.collection_name,
@@ -36,7 +42,7 @@ impl Router {
             shards: if request.shards_num == 0 { 1 } else { request.shards_num },
             consistency: request.consistency_level,
             key_partitions: request.num_partitions,
-            properties: pairs_to_map(request.properties),
+            properties,
         })
         .await?;
         Ok(ok())

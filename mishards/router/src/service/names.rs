@@ -25,6 +25,14 @@ pub fn database_name<'a>(request: &'a str, connection: &'a str) -> &'a str {
     }
 }
 
+/// Refuses a namespace: collections have none here.
+pub fn refuse_namespace(namespace: Option<&str>) -> Result<()> {
+    match namespace {
+        None | Some("") => Ok(()),
+        Some(name) => Err(Error::invalid(format!("namespace is not supported, got {name}"))),
+    }
+}
+
 impl Router {
     pub(super) fn database(&self, name: &str) -> Result<(Arc<Snapshot>, Arc<Database>)> {
         let snapshot = self.catalog.get()?;

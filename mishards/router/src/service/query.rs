@@ -1,7 +1,7 @@
 //! Query: rows by filter, in key order; count(*).
 
 use super::Router;
-use super::names::{Named, database_name};
+use super::names::{Named, database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
@@ -11,7 +11,7 @@ use crate::error::{Failure, ok};
 use crate::gather::{Row, is_about, merge, page};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
-use crate::wire::{Params, templates_from_wire};
+use crate::wire::{Params, Place, check_known, templates_from_wire};
 use mishards_proto::milvus::{QueryRequest, QueryResults};
 use mishards_proto::node::QueryRequest as NodeQuery;
 use mishards_proto::schema::{
@@ -139,7 +139,9 @@ impl Router {
 
 impl QueryJob {
     fn parse(named: &Named, request: &QueryRequest) -> Result<QueryJob> {
+        refuse_namespace(request.namespace.as_deref())?;
         let params = Params::new(&request.query_params)?;
+        check_known(Place::Query, params.iter())?;
         let (limit, offset) = (params.integer("limit")?, params.integer("offset")?);
         let iterator = params.flag("iterator");
         for (name, value) in [("limit", limit), ("offset", offset)] {
@@ -159,11 +161,6 @@ impl QueryJob {
             )));
         }
         check_collection_id(&params, named)?;
-        for unsupported in ["group_by_fields", "order_by_fields"] {
-            if params.has(unsupported) && !params.text(unsupported).is_empty() {
-                return Err(Error::invalid(format!("{unsupported} of query is not supported")));
-            }
-        }
         let filter = Filter {
             text: request.expr.clone(),
             values: templates_from_wire(request.expr_template_values.clone())?,

@@ -1,6 +1,6 @@
 //! Insert, upsert and delete.
 
-use super::names::{Named, database_name};
+use super::names::{Named, database_name, refuse_namespace};
 use super::read::Read;
 use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
@@ -24,6 +24,7 @@ const TRIES: usize = 5;
 impl Router {
     pub async fn insert(&self, db: &str, request: InsertRequest) -> Result<MutationResult> {
         check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
         let mut rows = request.fields_data;
         for _ in 0..TRIES {
@@ -53,6 +54,7 @@ impl Router {
             ));
         }
         check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
         for _ in 0..TRIES {
             let named = self.collection(database, &request.collection_name).await?;
@@ -89,6 +91,7 @@ impl Router {
 
     pub async fn delete(&self, call: &Call, request: DeleteRequest) -> Result<MutationResult> {
         check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, &call.database);
         let values = templates_from_wire(request.expr_template_values)?;
         let partition = Some(request.partition_name.clone()).filter(|name| !name.is_empty());

@@ -1,9 +1,10 @@
 //! One search request, decoded and checked against the collection.
 
+use super::isolation;
 use super::names::Named;
 use super::query::{check_collection_id, check_filter};
 use crate::plan::Filter;
-use crate::wire::{Params, query_vectors};
+use crate::wire::{Params, Place, check_known, query_vectors};
 use mishards_catalog::IndexDef;
 use mishards_expr::{Operand, Step};
 use mishards_proto::common::KeyValuePair;
@@ -52,14 +53,17 @@ pub struct IteratorPage {
 impl SearchJob {
     /// Reads a request's parameters.
     pub fn parse(
+        place: Place,
         named: &Named,
         pairs: &[KeyValuePair],
         placeholder: &[u8],
         filter: Filter,
     ) -> Result<SearchJob> {
         let params = Params::new(pairs)?;
+        check_known(place, params.iter())?;
         check_collection_id(&params, named)?;
         check_filter(named, &filter)?;
+        isolation::check_search(named, &filter)?;
         let field = search_field(named, &params.text("anns_field"))?;
         let index = named.collection.index_on(field.id);
         let metric = search_metric(index, &params.text("metric_type"))?;
