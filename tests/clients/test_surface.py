@@ -35,6 +35,10 @@ REFUSED_OF_SEARCH = {
     "time fields": ({"time_fields": "year"}, "time_fields"),
     "analyzer": ({"search_params": {"analyzer_name": "english"}}, "analyzer_name"),
     "hint that Milvus does not have": ({"search_params": {"hints": "faster"}}, "hints"),
+    "effort out of range": ({"search_params": {"params": {"ef": 2**31}}}, "'ef' (2147483648) should be in range"),
+    "radius that is no number": ({"search_params": {"params": {"radius": "nan"}}}, "radius [nan]"),
+    "endless range filter": ({"search_params": {"params": {"radius": 9, "range_filter": "-inf"}}}, "range_filter"),
+    "group by a vector": ({"group_by_field": "vec"}, "cannot be grouped by a vector field"),
     "namespace": ({"namespace": "n"}, "namespace"),
 }
 
@@ -224,3 +228,14 @@ def test_a_database_has_no_more_collections_than_it_says(client, server, name):
             inside.drop_collection(collection)
         inside.close()
         client.drop_database(name)
+
+
+def test_the_time_of_a_delete_that_finds_nothing(client, filled):
+    """Not later than any read that comes after."""
+    stub = client._get_connection()._stub
+    times = []
+    for filter in ("n == 77", "id in []", "id == 3"):
+        answer = stub.Delete(milvus_pb2.DeleteRequest(collection_name=filled, expr=filter))
+        check_status(answer.status)
+        times.append(answer.timestamp)
+    assert 0 < times[0] <= times[1] <= times[2]

@@ -133,7 +133,11 @@ impl Router {
             let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
             let deletes = Some(ids_of(keys, strings));
             if count == 0 {
-                let timestamp = mishards_types::Timestamp::from_unix_ms(self.clock.unix_ms()).0;
+                // Nothing is written: the time is that of the read that found nothing, or of one that would.
+                let timestamp = match resolved_at {
+                    0 => self.read_point(named, read.collection, read.consistency).await?.0.timestamp.0,
+                    at => at,
+                };
                 return Ok(MutationResult {
                     status: Some(ok()),
                     acknowledged: true,

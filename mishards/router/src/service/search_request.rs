@@ -80,6 +80,12 @@ impl SearchJob {
             ));
         }
         let ef = match params.integer("ef")? {
+            Some(ef) if !(1..=i64::from(i32::MAX)).contains(&ef) => {
+                return Err(Error::invalid(format!(
+                    "Out of range in json: param 'ef' ({ef}) should be in range [1, {}]",
+                    i32::MAX
+                )));
+            }
             Some(ef) if ef < (limit + offset) as i64 => {
                 return Err(Error::invalid(format!("ef({ef}) should be larger than k({})", limit + offset)));
             }
@@ -231,6 +237,12 @@ fn group_by(named: &Named, params: &Params) -> Result<Option<Group>> {
         return Ok(None);
     }
     let schema = &named.collection.schema;
+    if let Some(vector) = schema.field(&name).filter(|f| f.data_type.is_vector()) {
+        return Err(Error::invalid(format!(
+            "groupBy field {name} is of type {}: results cannot be grouped by a vector field",
+            vector.data_type.name()
+        )));
+    }
     let operand = mishards_expr::parse_path(&name, schema).map_err(|_| {
         Error::invalid(format!("groupBy field {name} not found in schema: field {name} not exist"))
     })?;
