@@ -658,22 +658,6 @@ def test_vector_index_on_a_scalar(client, name):
 
 # --- the wire ---------------------------------------------------------------------------------------------------
 
-OUTSIDE = {
-    "ListResourceGroups": lambda client: client.list_resource_groups(),
-    "CreateCredential": lambda client: client.create_user("somebody", "password"),
-    "CreateRole": lambda client: client.create_role("some_role"),
-    "RunAnalyzer": lambda client: client.run_analyzer(["some words"]),
-}
-
-
-@pytest.mark.parametrize("rpc", list(OUTSIDE))
-def test_calls_that_are_not_implemented_are_refused_by_name(client, rpc):
-    with pytest.raises(grpc.RpcError) as caught:
-        OUTSIDE[rpc](client)
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert rpc in caught.value.details()
-
-
 def send_bytes(server, method: str, message: bytes) -> grpc.RpcError:
     """Sends bytes that are no request, and returns the refusal."""
     address = server.uri.removeprefix("http://")

@@ -1,9 +1,11 @@
-"""What is accepted has an effect, or is refused by name: parameters and properties."""
+"""What is accepted has an effect, or is refused by name: parameters, properties, and calls that are not served."""
 
+import grpc
 import pytest
-from pymilvus import AnnSearchRequest, DataType, MilvusClient, RRFRanker
+from google.protobuf.unknown_fields import UnknownFieldSet
+from pymilvus import AnnSearchRequest, DataType, MilvusClient, MilvusException, RRFRanker
 from pymilvus.client.utils import check_status
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
 from refusals import refuses
 from tables import FLAT_L2, KEY, NUMBER, count, create, ids_of, insert, text, vector
 
@@ -228,6 +230,72 @@ def test_a_database_has_no_more_collections_than_it_says(client, server, name):
             inside.drop_collection(collection)
         inside.close()
         client.drop_database(name)
+
+
+# --- calls ------------------------------------------------------------------------------------------------------
+
+UNSERVED = {
+    "ManualCompaction": lambda client, name: client.compact(name),
+    "AlterCollection": lambda client, name: client.alter_collection_properties(name, {"collection.ttl.seconds": 60}),
+    "GetReplicas": lambda client, name: client.describe_replica(name),
+    "CreateCredential": lambda client, name: client.create_user("somebody", "password"),
+    "CreateRole": lambda client, name: client.create_role("some_role"),
+    "RunAnalyzer": lambda client, name: client.run_analyzer(["some words"]),
+    "GetCompactionState": lambda client, name: client.get_compaction_state(1),
+}
+
+
+@pytest.mark.parametrize("rpc", list(UNSERVED))
+def test_calls_that_are_not_served_say_so_in_their_status(client, filled, rpc):
+    with refuses(10, f"{rpc} is not supported"):
+        UNSERVED[rpc](client, filled)
+
+
+def test_lists_that_nobody_can_fill_are_empty(client):
+    assert client.list_users() == []
+    assert client.list_resource_groups() == []
+    assert client.list_privilege_groups() == []
+    assert client.list_snapshots() == []
+
+
+# Their answers have no place for a status.
+WITHOUT_STATUS = {"Dummy", "GetReplicateInfo", "CreateReplicateStream"}
+
+
+def test_every_call_of_the_protocol_is_answered(server):
+    """With an empty message, so that nothing comes of it: an answer that decodes, or a refusal where it has no status."""
+    served_by_transport = set()
+    with grpc.insecure_channel(server.uri.removeprefix("http://")) as channel:
+        stub = milvus_pb2_grpc.MilvusServiceStub(channel)
+        for rpc in milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods:
+            request = rpc.input_type._concrete_class()
+            try:
+                answer = getattr(stub, rpc.name)(iter([request]) if rpc.client_streaming else request, timeout=30)
+                answer = next(answer) if rpc.server_streaming else answer
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNIMPLEMENTED, rpc.name
+                served_by_transport.add(rpc.name)
+                continue
+            status = answer if rpc.output_type.name == "Status" else getattr(answer, "status", None)
+            status = answer.alter_status if rpc.name == "AlterCollectionSchema" else status
+            assert status is not None, rpc.name
+            assert len(UnknownFieldSet(answer)) == 0, rpc.name
+    assert served_by_transport == WITHOUT_STATUS
+
+
+def test_a_call_that_milvus_does_not_have(server):
+    with grpc.insecure_channel(server.uri.removeprefix("http://")) as channel:
+        call = channel.unary_unary("/milvus.proto.milvus.MilvusService/Serach")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", timeout=30)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED and "Serach" in caught.value.details()
+
+
+def test_a_call_that_is_not_served_leaves_the_connection_as_it_is(client, filled):
+    for _ in range(3):
+        with pytest.raises(MilvusException):
+            client.compact(filled)
+        assert count(client, filled) == 10
 
 
 def test_the_time_of_a_delete_that_finds_nothing(client, filled):

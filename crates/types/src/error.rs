@@ -13,6 +13,7 @@ impl Code {
     pub const UNAVAILABLE: Code = Code(2);
     pub const INTERNAL: Code = Code(5);
     pub const RATE_LIMIT: Code = Code(8);
+    pub const UNIMPLEMENTED: Code = Code(10);
     pub const COLLECTION_NOT_FOUND: Code = Code(100);
     pub const COLLECTION_NOT_LOADED: Code = Code(101);
     pub const TOO_MANY_COLLECTIONS: Code = Code(102);

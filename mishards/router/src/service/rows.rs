@@ -49,7 +49,7 @@ impl Router {
     pub async fn upsert(&self, db: &str, request: UpsertRequest) -> Result<MutationResult> {
         if request.partial_update || !request.field_ops.is_empty() {
             return Err(Error::new(
-                Code(10),
+                Code::UNIMPLEMENTED,
                 "partial update is not supported: send whole rows: service unimplemented",
             ));
         }
