@@ -190,6 +190,23 @@ fn where_the_status_is() {
     assert_eq!(status_in_answer("Serach"), None);
 }
 
+/// As every other protobuf library does; protobufjs reads no entry without a value.
+#[test]
+fn entries_of_maps_in_answers_are_written_whole() {
+    use milvus::flush_response::*;
+    let key = || Some("c".to_owned());
+    let answer = milvus::FlushResponse {
+        coll_seg_i_ds: vec![CollSegIDsEntry { key: key(), value: Some(Default::default()) }],
+        coll_seal_times: vec![CollSealTimesEntry { key: key(), value: Some(0) }],
+        ..Default::default()
+    };
+    let bytes = answer.encode_to_vec();
+    let list = [3 << 3 | 2, 5, 1 << 3 | 2, 1, b'c', 2 << 3 | 2, 0];
+    let number = [5 << 3 | 2, 5, 1 << 3 | 2, 1, b'c', 2 << 3, 0];
+    assert_eq!(bytes, [list, number].concat());
+    assert_eq!(milvus::FlushResponse::decode(bytes.as_slice()), Ok(answer));
+}
+
 #[test]
 fn calls_are_known_by_name() {
     assert_eq!(milvus::milvus_service_server::SERVICE_NAME, MILVUS_SERVICE);

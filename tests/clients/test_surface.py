@@ -298,6 +298,15 @@ def test_a_call_that_is_not_served_leaves_the_connection_as_it_is(client, filled
         assert count(client, filled) == 10
 
 
+def test_the_answer_of_flush_has_both_parts_of_every_entry(client, server, filled):
+    """Clients in JavaScript read no entry without a value."""
+    with grpc.insecure_channel(server.uri.removeprefix("http://")) as channel:
+        flush = channel.unary_unary("/milvus.proto.milvus.MilvusService/Flush")
+        raw = flush(milvus_pb2.FlushRequest(collection_names=[filled]).SerializeToString())
+    key = b"\x0a" + bytes([len(filled)]) + filled.encode()
+    assert b"\x1a" + bytes([len(key) + 2]) + key + b"\x12\x00" in raw
+
+
 def test_the_time_of_a_delete_that_finds_nothing(client, filled):
     """Not later than any read that comes after."""
     stub = client._get_connection()._stub
