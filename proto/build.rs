@@ -15,18 +15,41 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
 
     // Files are named from the crate's root, so `import "milvus/common.proto"` is how one refers to another.
-    let set = protox::compile(&files, ["."])?;
+    let mut set = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     write(&out.join("descriptor.bin"), &set.encode_to_vec())?;
 
+    // Answers write both parts of a map's entry, as the libraries of Go, C++ and Java do. prost leaves out a value that is
+    // the default, and then clients in JavaScript find none. So these entries are generated as messages, whose values are
+    // there or not; on the wire the two are the same.
+    let mut without_comment = Vec::new();
+    for file in &mut set.file {
+        let package = file.package().to_owned();
+        for answer in file.message_type.iter_mut().filter(|m| m.name().ends_with("Response")) {
+            let name = format!(".{package}.{}", answer.name());
+
+            for entry in answer.nested_type.iter_mut() {
+                if !entry.options.as_ref().is_some_and(|o| o.map_entry()) {
+                    continue;
+                }
+                // They stand nowhere in the files, so no comment is to be looked for.
+                without_comment.push(format!("{name}.{}", entry.name()));
+                entry.options = None;
+                entry.field.iter_mut().for_each(|part| part.proto3_optional = Some(true));
+            }
+        }
+    }
+
     // A call of the public service is named Connect, which the client's own `connect` would hide: make clients
     // with `new` from a channel.
+    let mut config = tonic_prost_build::Config::new();
+    config.disable_comments(without_comment);
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
         .build_transport(false)
         .btree_map(".")
-        .compile_fds(set)?;
+        .compile_fds_with_config(set, config)?;
 
     // `src/lib.rs` includes the package of `node/` even when that folder has no file yet.
     let node = out.join("mishards.node.v1.rs");

@@ -6,7 +6,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use mishards_proto::FILE_DESCRIPTOR_SET;
 use mishards_proto::milvus::milvus_service_server::MilvusServiceServer;
-use mishards_router::{COVERAGE, MilvusAdapter, Router, refuse_unknown_rpc};
+use mishards_router::{COVERAGE, MilvusAdapter, Router, Unserved, answer_unserved_rpc};
 use mishards_types::limits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,15 +49,21 @@ pub async fn serve(
         .map_err(|e| format!("the clients' port failed: {e}"))
 }
 
-/// RPCs that no service answers are refused by name, and what the transport itself refuses gets a code that
+/// RPCs that no service answers are refused by name, in the message where it has a status, and what the transport itself refuses gets a code that
 /// clients do not repeat: a message too large or cut off stays so.
 async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) -> axum::response::Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let code =
         response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    // A call that is served may be refused as UNIMPLEMENTED too, for its compression, and then says why.
+    let said = response.headers().contains_key("grpc-message");
     let status = match code.as_str() {
-        "12" => refuse_unknown_rpc(&path),
+        "12" if said => return response,
+        "12" => match answer_unserved_rpc(&path) {
+            Unserved::Answer(message) => return one_message(message),
+            Unserved::Status(status) => status,
+        },
         // OUT_OF_RANGE from the decoder means larger than the limit, INTERNAL that it could not be decoded.
         "11" => {
             tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows")
@@ -66,6 +72,20 @@ async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) 
         _ => return with_coverage_behind(response),
     };
     status.into_http::<axum::body::Body>().into_response()
+}
+
+/// A successful answer of one message, as gRPC over HTTP/2 frames it: not compressed, the length, the message.
+fn one_message(message: Vec<u8>) -> axum::response::Response {
+    let mut frame = vec![0];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    let trailers = http::HeaderMap::from_iter([(
+        http::HeaderName::from_static("grpc-status"),
+        http::HeaderValue::from_static("0"),
+    )]);
+    let body = axum::body::Body::from(frame).with_trailers(async { Some(Ok(trailers)) });
+    let content_type = (http::header::CONTENT_TYPE, "application/grpc");
+    ([content_type], axum::body::Body::new(body)).into_response()
 }
 
 /// Moves what an answer says of its coverage from its head to its trailers.

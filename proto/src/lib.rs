@@ -49,6 +49,27 @@ pub fn milvus_rpcs() -> impl Iterator<Item = &'static str> {
     include_str!("../facts/milvus-rpcs.tsv").lines().skip(1).filter_map(|line| line.split('\t').next())
 }
 
+/// Where the answer of a call has its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusIn {
+    /// The answer is a status.
+    Whole,
+    /// It is in the field of this number.
+    Field(u32),
+    /// The answer has none.
+    Nowhere,
+}
+
+/// Where a call of the public service, served here or not, has its status; `None` when there is no such call.
+pub fn status_in_answer(rpc: &str) -> Option<StatusIn> {
+    let mut lines = include_str!("../facts/milvus-rpcs.tsv").lines().skip(1).map(|l| l.split('\t'));
+    let mut cells = lines.find_map(|mut cells| (cells.next() == Some(rpc)).then_some(cells))?;
+    Some(match cells.nth(1)? {
+        "whole" => StatusIn::Whole,
+        number => number.parse().map_or(StatusIn::Nowhere, StatusIn::Field),
+    })
+}
+
 /// Whether the public service has a call of this name, served here or not.
 pub fn is_milvus_rpc(name: &str) -> bool {
     milvus_rpcs().any(|rpc| rpc == name)

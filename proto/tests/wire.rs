@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mishards_proto::{FILE_DESCRIPTOR_SET, MILVUS_SERVICE, is_milvus_rpc, milvus, milvus_rpcs};
+use mishards_proto::{
+    FILE_DESCRIPTOR_SET, MILVUS_SERVICE, StatusIn, is_milvus_rpc, milvus, milvus_rpcs, status_in_answer,
+};
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
@@ -158,12 +160,51 @@ fn every_call_of_the_first_priority_is_served() {
     let ours = declared(&descriptors());
     let served = |name: &str| ours.contains_key(&(MILVUS_SERVICE.to_owned(), format!(" {name}")));
     for line in include_str!("../facts/milvus-rpcs.tsv").lines().skip(1) {
-        let (name, priority) = line.split_once('\t').unwrap();
+        let [name, priority, _status] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         assert!(priority != "P0" || served(name), "{name} is not served");
     }
     for (owner, call) in ours.keys().filter(|(owner, _)| owner == MILVUS_SERVICE) {
         assert!(is_milvus_rpc(call.trim()), "{owner} has no call {call}");
     }
+}
+
+/// What the table says of the calls that are served is what their messages have.
+#[test]
+fn where_the_status_is() {
+    const STATUS: &str = ".milvus.proto.common.Status";
+    let set = descriptors();
+    let file = set.file.iter().find(|f| f.package() == "milvus.proto.milvus").unwrap();
+    for call in &file.service[0].method {
+        let said = status_in_answer(call.name()).unwrap();
+        if call.output_type() == STATUS {
+            assert_eq!(said, StatusIn::Whole, "{}", call.name());
+            continue;
+        }
+        let answer =
+            file.message_type.iter().find(|m| call.output_type().ends_with(&format!(".{}", m.name())));
+        let status = answer.unwrap().field.iter().find(|f| f.type_name() == STATUS);
+        assert_eq!(said, StatusIn::Field(status.unwrap().number() as u32), "{}", call.name());
+    }
+    assert_eq!(status_in_answer("GetComponentStates"), Some(StatusIn::Field(3)));
+    assert_eq!(status_in_answer("CreateReplicateStream"), Some(StatusIn::Nowhere));
+    assert_eq!(status_in_answer("Serach"), None);
+}
+
+/// As every other protobuf library does; protobufjs reads no entry without a value.
+#[test]
+fn entries_of_maps_in_answers_are_written_whole() {
+    use milvus::flush_response::*;
+    let key = || Some("c".to_owned());
+    let answer = milvus::FlushResponse {
+        coll_seg_i_ds: vec![CollSegIDsEntry { key: key(), value: Some(Default::default()) }],
+        coll_seal_times: vec![CollSealTimesEntry { key: key(), value: Some(0) }],
+        ..Default::default()
+    };
+    let bytes = answer.encode_to_vec();
+    let list = [3 << 3 | 2, 5, 1 << 3 | 2, 1, b'c', 2 << 3 | 2, 0];
+    let number = [5 << 3 | 2, 5, 1 << 3 | 2, 1, b'c', 2 << 3, 0];
+    assert_eq!(bytes, [list, number].concat());
+    assert_eq!(milvus::FlushResponse::decode(bytes.as_slice()), Ok(answer));
 }
 
 #[test]

@@ -549,7 +549,7 @@ def test_13_drop_a_partition_with_its_rows(client, name):
     assert count(client, name) == 20
     client.release_partitions(name, ["east"])
     client.drop_partition(name, "east")
-    client.drop_partition(name, "never was")
+    client.drop_partition(name, "never_was")
     assert client.list_partitions(name) == ["_default"]
     assert count(client, name) == 10
 
@@ -628,8 +628,7 @@ def test_15_alias_conflicts(client, name):
         create(client, alias, {"id": KEY, "vec": vector(8)})
     with refuses(1600, "none"):
         client.alter_alias(second, "none")
-    with refuses(1600, "none"):
-        client.drop_alias("none")
+    client.drop_alias("none")
     with refuses(1600, "none"):
         client.describe_alias("none")
     with refuses(1100, "alias"):

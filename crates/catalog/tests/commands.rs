@@ -48,6 +48,7 @@ fn databases() {
             (drop_database("default"), 1100, false),
             (drop_database("db"), 1100, false),
             (drop_database("missing"), 800, false),
+            (drop_database("1x"), 802, false),
             (alter("bare", set(), &[]), OK, true),
             (alter("bare", BTreeMap::new(), &["k"]), OK, true),
             (alter("bare", set(), &["k"]), 1100, false),
@@ -59,6 +60,31 @@ fn databases() {
     assert_eq!(w.snapshot.database("bare").unwrap().properties, set());
     w.run(&alter("bare", BTreeMap::new(), &["k", "unknown"]));
     assert!(w.snapshot.database("bare").unwrap().properties.is_empty());
+}
+
+#[test]
+fn a_database_has_at_most_as_many_collections_as_it_says() {
+    let limit = |n: &str| Command::AlterDatabase {
+        name: name("db"),
+        set: BTreeMap::from([(name("database.max.collections"), name(n))]),
+        unset: Vec::new(),
+    };
+    let in_db = |collection: &str| Command::CreateCollection {
+        database: name("db"),
+        name: name(collection),
+        schema: Box::new(schema()),
+        shards: 1,
+        consistency: 0,
+        key_partitions: 0,
+        properties: BTreeMap::new(),
+    };
+    let mut w = world().with([database("db"), limit("2"), in_db("a"), in_db("b"), create("outside")]);
+    assert_eq!(w.run(&in_db("c")).0, 102);
+    assert_eq!(w.run(&in_db("a")), (OK, 0), "the same one again is no other one");
+    assert_eq!(w.run(&rename("outside", "moved", "db")).0, 102);
+    assert_eq!(w.run(&create("c")).0, OK, "another database has its own limit");
+    w.run(&limit("3"));
+    assert_eq!(w.run(&in_db("c")).0, OK);
 }
 
 #[test]
@@ -173,7 +199,7 @@ fn dropping_and_renaming_collections() {
             (rename("d", "d", "db"), OK, true),
             (rename("c", "new", "db"), 1100, false),
             (rename("c", "d", ""), 1100, false),
-            (rename("c", "a", ""), 1100, false),
+            (rename("c", "a", ""), 1601, false),
             (rename("a", "new", ""), 1100, false),
             (rename("c", "1", ""), 1100, false),
             (rename("missing", "new", ""), 100, false),
@@ -287,8 +313,8 @@ fn aliases() {
             (alter_alias("missing", "a"), 100, false),
             (alter_alias("c", "d"), 1601, false),
             (drop_alias("a"), OK, true),
-            (drop_alias("missing"), 1600, false),
-            (Command::DropAlias { database: name("db"), alias: name("a") }, 1600, false),
+            (drop_alias("missing"), OK, false),
+            (Command::DropAlias { database: name("db"), alias: name("a") }, OK, false),
         ],
     );
     let mut w = make();

@@ -13,6 +13,7 @@ impl Code {
     pub const UNAVAILABLE: Code = Code(2);
     pub const INTERNAL: Code = Code(5);
     pub const RATE_LIMIT: Code = Code(8);
+    pub const UNIMPLEMENTED: Code = Code(10);
     pub const COLLECTION_NOT_FOUND: Code = Code(100);
     pub const COLLECTION_NOT_LOADED: Code = Code(101);
     pub const TOO_MANY_COLLECTIONS: Code = Code(102);
@@ -125,7 +126,10 @@ impl Error {
     }
 
     pub fn partition_not_found(name: impl fmt::Display) -> Error {
-        Error::new(Code::PARTITION_NOT_FOUND, format!("partition not found[partition={name}]"))
+        Error::new(
+            Code::PARTITION_NOT_FOUND,
+            format!("partition name {name} not found: partition not found[partition={name}]"),
+        )
     }
 
     pub fn partition_not_loaded(name: impl fmt::Display) -> Error {

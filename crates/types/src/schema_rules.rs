@@ -31,7 +31,7 @@ impl Schema {
             _ => return Err(Error::invalid("there are more than one primary key")),
         }
         match self.vectors().count() {
-            0 => return Err(Error::invalid("schema does not contain a vector field")),
+            0 => return Err(Error::invalid("schema does not contain vector field")),
             n if n > limits::VECTOR_FIELDS => {
                 return Err(Error::invalid(format!(
                     "maximum vector field's number should be limited to {}, got {n}",
@@ -170,14 +170,14 @@ impl Field {
         let name = &self.name;
         let bad = || {
             Err(Error::invalid(format!(
-                "type ({}) of field ({name}) is not equal to the type({}) of default_value",
+                "type ({}) of field ({name}) is not equal to the type(DataType_{}) of default_value",
                 self.data_type.name(),
                 value.kind()
             )))
         };
         match (self.data_type, value) {
             (DataType::Array | DataType::Json | DataType::FloatVector, _) => Err(Error::invalid(format!(
-                "type {} of field {name} does not support default value",
+                "type not support default_value, type:{}, name:{name}",
                 self.data_type.name()
             ))),
             (DataType::Bool, Value::Bool(_)) | (DataType::Float | DataType::Double, Value::Float(_)) => {

@@ -25,7 +25,7 @@ mod wire;
 pub use call::{Call, Coverage, Subquery};
 pub use catalog_view::{CatalogView, Sources, StateFile};
 pub use error::{Failure, Kind};
-pub use grpc::{COVERAGE, MilvusAdapter, refuse_unknown_rpc};
+pub use grpc::{COVERAGE, MilvusAdapter, Unserved, answer_unserved_rpc};
 pub use metrics::Metrics;
 pub use node_client::{GrpcNode, NodeClient};
 pub use placement::{PlacementPolicy, policy};

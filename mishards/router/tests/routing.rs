@@ -430,6 +430,22 @@ async fn a_delete_by_filter_is_planned_again_and_keeps_its_client_s_deadline() {
     assert!(cluster.node("w").written.lock().unwrap().is_empty());
 }
 
+/// A time from the router's own clock could be one that no write has reached yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_finds_nothing_has_the_time_of_a_read() {
+    let cluster = Make::of(&["a", "w"], 0).start().await;
+    for expr in ["id > 0", "id in []"] {
+        let request = mishards_proto::milvus::DeleteRequest {
+            collection_name: "t".to_owned(),
+            expr: expr.to_owned(),
+            ..Default::default()
+        };
+        let done = cluster.router.delete(&Call::of("default"), request).await.unwrap();
+        assert_eq!((done.delete_cnt, done.timestamp), (0, 50), "{expr}");
+    }
+    assert!(cluster.node("w").written.lock().unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_come_are_placed_and_searched() {
     let cluster = Make::of(&["a", "b", "w"], 3).start().await;

@@ -67,7 +67,7 @@ impl Planner<'_> {
     pub(super) fn drop_alias(&self, database: &str, alias: &str) -> Result<Vec<Change>> {
         let db = self.database(database)?.id;
         if self.snapshot.alias(db, alias).is_none() {
-            return Err(Error::alias_not_found(database, alias));
+            return Ok(Vec::new());
         }
         Ok(vec![Change::Remove(EntityKind::Alias, Alias::key(db, alias))])
     }

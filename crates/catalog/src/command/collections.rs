@@ -4,11 +4,27 @@ use super::{Planner, put_collection};
 use crate::model::*;
 use crate::snapshot::Change;
 use mishards_types::{
-    Code, CollectionId, Error, PartitionId, Result, Sequence, check_collection_name, limits,
+    Code, CollectionId, DatabaseId, Error, PartitionId, Result, Sequence, check_collection_name, limits,
 };
 use std::sync::Arc;
 
+/// The property of a database that limits its collections.
+const MAX_COLLECTIONS: &str = "database.max.collections";
+
 impl Planner<'_> {
+    /// Refuses one collection more than a database may have.
+    fn check_room(&self, id: DatabaseId) -> Result<()> {
+        let Some(database) = self.snapshot.database_by_id(id) else { return Ok(()) };
+        let limit = database.properties.get(MAX_COLLECTIONS).and_then(|text| text.parse().ok());
+        match limit {
+            Some(limit) if self.snapshot.collections_of(id).count() >= limit => Err(Error::new(
+                Code::TOO_MANY_COLLECTIONS,
+                format!("exceeded the limit number of collections[dbName={}][limit={limit}]", database.name),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn create_collection(&mut self, mut collection: Collection) -> Result<Vec<Change>> {
         let name = collection.name.clone();
         check_collection_name(&name)?;
@@ -41,6 +57,7 @@ impl Planner<'_> {
                 format!("exceeded the limit number of collections[limit={}]", limits::COLLECTIONS),
             ));
         }
+        self.check_room(collection.database)?;
         collection.key_partitions = self.key_partitions(&collection)?;
         collection.id = CollectionId((self.next_id)());
         let names: Vec<String> = match collection.key_partitions {
@@ -127,7 +144,7 @@ impl Planner<'_> {
             return Err(Error::collection_not_found(database, name));
         };
         if self.snapshot.alias(target.id, new_name).is_some() {
-            return Err(Error::invalid(format!("cannot rename collection to an existing alias: {new_name}")));
+            return Err(self.name_is_alias(target.id, new_name));
         }
         if self.snapshot.collection_named(target.id, new_name).is_some() {
             return Err(Error::invalid(format!(
@@ -139,6 +156,9 @@ impl Planner<'_> {
             return Err(Error::invalid(
                 "fail to rename collection to another database, must drop all aliases first",
             ));
+        }
+        if target.id != db.id {
+            self.check_room(target.id)?;
         }
         let mut renamed = (**collection).clone();
         renamed.name = new_name.to_owned();

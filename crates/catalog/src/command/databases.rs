@@ -33,6 +33,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn drop_database(&self, name: &str) -> Result<Vec<Change>> {
+        check_database_name(name)?;
         if name == DEFAULT_DATABASE {
             return Err(Error::invalid("can not drop default database"));
         }

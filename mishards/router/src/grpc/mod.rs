@@ -4,7 +4,7 @@
 mod answer;
 mod unknown;
 
-pub use unknown::refuse_unknown_rpc;
+pub use unknown::{Unserved, answer_unserved_rpc};
 
 use crate::call::Call;
 use crate::service::Router;

@@ -6,10 +6,12 @@ use crate::error::ok;
 use mishards_catalog::Command;
 use mishards_proto::common::Status;
 use mishards_proto::milvus::*;
-use mishards_types::{Error, Result};
+use mishards_types::{Error, Result, check_alias_name, check_collection_name};
 
 impl Router {
     pub async fn create_alias(&self, db: &str, request: CreateAliasRequest) -> Result<Status> {
+        check_alias_name(&request.alias)?;
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::CreateAlias {
             database,
@@ -21,6 +23,8 @@ impl Router {
     }
 
     pub async fn alter_alias(&self, db: &str, request: AlterAliasRequest) -> Result<Status> {
+        check_alias_name(&request.alias)?;
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::AlterAlias {
             database,
@@ -42,6 +46,7 @@ impl Router {
         db: &str,
         request: DescribeAliasRequest,
     ) -> Result<DescribeAliasResponse> {
+        check_alias_name(&request.alias)?;
         let (snapshot, database) = self.database(database_name(&request.db_name, db))?;
         let missing = || Error::alias_not_found(&database.name, &request.alias);
         let alias = snapshot.alias(database.id, &request.alias).ok_or_else(missing)?;
@@ -60,6 +65,7 @@ impl Router {
         let aliases = if request.collection_name.is_empty() {
             snapshot.aliases_in(database.id).map(|a| a.name.clone()).collect()
         } else {
+            check_collection_name(&request.collection_name)?;
             let named = self.collection(name, &request.collection_name).await?;
             named.snapshot.aliases_of(named.collection.id).map(|a| a.name.clone()).collect()
         };

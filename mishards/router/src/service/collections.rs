@@ -2,9 +2,10 @@
 
 use super::Router;
 use super::databases::pairs_to_map;
+use super::isolation;
 use super::names::database_name;
 use crate::error::ok;
-use crate::wire::{describe_collection, schema_from_wire};
+use crate::wire::{Place, check_known, describe_collection, schema_from_wire};
 use mishards_catalog::{Collection, Command, Snapshot};
 use mishards_proto::common::{KeyValuePair, Status};
 use mishards_proto::milvus::*;
@@ -27,8 +28,13 @@ impl Router {
                 request.collection_name, wire.name
             )));
         }
+        // Clients may put them into either message; the request has the last word.
+        let mut properties = pairs_to_map(wire.properties.clone());
+        properties.extend(pairs_to_map(request.properties));
+        check_known(Place::CollectionProperty, &properties)?;
         let schema = schema_from_wire(wire)?;
         schema.validate()?;
+        isolation::check_property(&schema, &properties)?;
         self.change(Command::CreateCollection {
             database: database_name(&request.db_name, db).to_owned(),
             name: request.collection_name,
@@ -36,13 +42,14 @@ impl Router {
             shards: if request.shards_num == 0 { 1 } else { request.shards_num },
             consistency: request.consistency_level,
             key_partitions: request.num_partitions,
-            properties: pairs_to_map(request.properties),
+            properties,
         })
         .await?;
         Ok(ok())
     }
 
     pub async fn drop_collection(&self, db: &str, request: DropCollectionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::DropCollection { database, name: request.collection_name }).await?;
         Ok(ok())
@@ -60,6 +67,7 @@ impl Router {
     }
 
     pub async fn has_collection(&self, db: &str, request: HasCollectionRequest) -> Result<BoolResponse> {
+        check_collection_name(&request.collection_name)?;
         let found = self.collection(database_name(&request.db_name, db), &request.collection_name).await;
         let value = match found {
             Ok(_) => true,
@@ -74,14 +82,19 @@ impl Router {
         db: &str,
         request: DescribeCollectionRequest,
     ) -> Result<DescribeCollectionResponse> {
+        let database = database_name(&request.db_name, db);
         if request.collection_name.is_empty() && request.collection_id != 0 {
             let snapshot = self.catalog.get()?;
             let collection = snapshot.collection(CollectionId(request.collection_id));
-            let missing =
-                || Error::collection_not_found(database_name(&request.db_name, db), request.collection_id);
+            let missing = || cannot_find(database, request.collection_id);
             return Ok(describe_collection(&snapshot, collection.ok_or_else(missing)?));
         }
-        let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
+        check_collection_name(&request.collection_name)?;
+        let named = self.collection(database, &request.collection_name).await;
+        let named = named.map_err(|error| match error.code {
+            Code::COLLECTION_NOT_FOUND => cannot_find(database, &request.collection_name),
+            _ => error,
+        })?;
         Ok(describe_collection(&named.snapshot, &named.collection))
     }
 
@@ -152,6 +165,12 @@ impl Router {
         }
         Err(Error::unavailable("the catalog keeps changing"))
     }
+}
+
+/// What a description of an unknown collection says; old clients look for these words.
+fn cannot_find(database: &str, what: impl std::fmt::Display) -> Error {
+    let text = format!("can't find collection[database={database}][collection={what}]");
+    Error::new(Code::COLLECTION_NOT_FOUND, text)
 }
 
 pub fn row_count_pair(rows: u64) -> KeyValuePair {

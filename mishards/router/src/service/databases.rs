@@ -3,23 +3,33 @@
 use super::Router;
 use super::names::database_name;
 use crate::error::ok;
+use crate::wire::{Place, check_known};
 use mishards_catalog::Command;
 use mishards_proto::common::{KeyValuePair, Status};
 use mishards_proto::milvus::*;
-use mishards_types::Result;
+use mishards_types::{Error, Result};
 use std::collections::BTreeMap;
 
 pub fn pairs_to_map(pairs: Vec<KeyValuePair>) -> BTreeMap<String, String> {
     pairs.into_iter().map(|p| (p.key, p.value)).collect()
 }
 
+/// Refuses properties that would have no effect, or are ill-formed.
+fn check_properties(properties: &BTreeMap<String, String>) -> Result<()> {
+    check_known(Place::DatabaseProperty, properties)?;
+    match properties.get("database.max.collections") {
+        Some(limit) if limit.parse::<usize>().is_err() => Err(Error::invalid(format!(
+            "invalid database property: [key=database.max.collections] [value={limit}]"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl Router {
     pub async fn create_database(&self, request: CreateDatabaseRequest) -> Result<Status> {
-        self.change(Command::CreateDatabase {
-            name: request.db_name,
-            properties: pairs_to_map(request.properties),
-        })
-        .await?;
+        let properties = pairs_to_map(request.properties);
+        check_properties(&properties)?;
+        self.change(Command::CreateDatabase { name: request.db_name, properties }).await?;
         Ok(ok())
     }
 
@@ -30,6 +40,7 @@ impl Router {
 
     pub async fn alter_database(&self, request: AlterDatabaseRequest) -> Result<Status> {
         let (set, unset) = (pairs_to_map(request.properties), request.delete_keys);
+        check_properties(&set)?;
         self.change(Command::AlterDatabase { name: request.db_name, set, unset }).await?;
         Ok(ok())
     }

@@ -3,6 +3,7 @@
 use super::Router;
 use super::names::database_name;
 use crate::error::ok;
+use mishards_proto::milvus::flush_response::*;
 use mishards_proto::milvus::*;
 use mishards_proto::node::{FlushRequest as NodeFlush, FlushResponse as NodeFlushed};
 use mishards_proto::schema::LongArray;
@@ -21,19 +22,26 @@ impl Router {
     pub async fn flush(&self, db: &str, request: FlushRequest) -> Result<FlushResponse> {
         let database = database_name(&request.db_name, db);
         let mut ids = Vec::new();
-        for name in &request.collection_names {
+        let mut names = request.collection_names;
+        names.sort_unstable();
+        names.dedup();
+        for name in &names {
             ids.push(self.collection(database, name).await?.collection.id);
         }
         let done = self.flush_collections(ids.iter().map(|id| id.0).collect()).await?;
         let snapshot = self.catalog.get()?;
         let mut answer =
             FlushResponse { status: Some(ok()), db_name: database.to_owned(), ..Default::default() };
-        for (name, id) in request.collection_names.into_iter().zip(ids) {
+        for (name, id) in names.into_iter().zip(ids) {
             let segments = snapshot.segments_of(id).map(|s| s.id.0).collect();
-            answer.coll_seg_i_ds.insert(name.clone(), LongArray::default());
-            answer.flush_coll_seg_i_ds.insert(name.clone(), LongArray { data: segments });
-            answer.coll_seal_times.insert(name.clone(), (Timestamp(done.timestamp).unix_ms() / 1000) as i64);
-            answer.coll_flush_ts.insert(name, done.timestamp);
+            let sealed = (Timestamp(done.timestamp).unix_ms() / 1000) as i64;
+            let key = || Some(name.clone());
+            answer.coll_seg_i_ds.push(CollSegIDsEntry { key: key(), value: Some(LongArray::default()) });
+            answer
+                .flush_coll_seg_i_ds
+                .push(FlushCollSegIDsEntry { key: key(), value: Some(LongArray { data: segments }) });
+            answer.coll_seal_times.push(CollSealTimesEntry { key: key(), value: Some(sealed) });
+            answer.coll_flush_ts.push(CollFlushTsEntry { key: key(), value: Some(done.timestamp) });
         }
         Ok(answer)
     }

@@ -1,18 +1,18 @@
 //! Hybrid search: several searches at one point in time, fused into one list.
 
 use super::Router;
-use super::names::database_name;
+use super::names::{database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
-use super::search::{result_data, rounded};
+use super::search::{refuse_unsupported, result_data, rounded};
 use super::search_request::{SearchJob, round_decimal};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::Row;
 use crate::plan::{Filter, ReadPlan};
 use crate::rank::{Ranker, fuse};
-use crate::wire::{Params, templates_from_wire};
+use crate::wire::{Params, Place, check_known, templates_from_wire};
 use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::schema::SearchResultData;
 use mishards_types::{Error, Key, Metric, Result, limits};
@@ -27,6 +27,7 @@ struct Fusion {
 
 impl Fusion {
     fn parse(params: &Params, searches: usize) -> Result<Fusion> {
+        check_known(Place::Ranking, params.iter())?;
         let limit = params.integer("limit")?.or(params.integer("topk")?).unwrap_or(10);
         let offset = params.integer("offset")?.unwrap_or(0);
         if limit < 1 || offset < 0 || limit.saturating_add(offset) > limits::TOP_K {
@@ -34,11 +35,6 @@ impl Fusion {
                 "limit + offset ({limit} + {offset}) is invalid, it should be in range [1, {}]",
                 limits::TOP_K
             )));
-        }
-        for unsupported in ["group_by_field", "group_by_fields"] {
-            if !params.text(unsupported).is_empty() {
-                return Err(Error::invalid(format!("{unsupported} of hybrid search is not supported")));
-            }
         }
         // `params` was merged into the rest when it was read.
         let mut ranker = serde_json::Map::new();
@@ -67,6 +63,7 @@ impl Router {
                 limits::HYBRID_REQUESTS
             )));
         }
+        refuse_namespace(request.namespace.as_deref())?;
         if request.function_score.is_some() || !request.function_chains.is_empty() {
             return Err(Error::invalid("function_score of hybrid search is not supported"));
         }
@@ -74,6 +71,7 @@ impl Router {
         let fusion = Fusion::parse(&Params::new(&request.rank_params)?, count)?;
         let mut jobs = Vec::with_capacity(count);
         for sub in &request.requests {
+            refuse_unsupported(sub)?;
             let placeholder = match &sub.search_input {
                 Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
                 _ => return Err(Error::invalid("a sub-request has no query vectors")),
@@ -82,7 +80,7 @@ impl Router {
                 text: sub.dsl.clone(),
                 values: templates_from_wire(sub.expr_template_values.clone())?,
             };
-            let job = SearchJob::parse(&named, &sub.search_params, placeholder, filter)?;
+            let job = SearchJob::parse(Place::SubSearch, &named, &sub.search_params, placeholder, filter)?;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
             jobs.push(SearchJob { offset: 0, ..job });
         }

@@ -3,7 +3,7 @@
 use super::Router;
 use super::names::{Named, database_name};
 use crate::error::ok;
-use crate::wire::Params;
+use crate::wire::{Params, Place, check_known};
 use mishards_catalog::{Command, IndexDef};
 use mishards_proto::common::{IndexState, KeyValuePair, Status};
 use mishards_proto::milvus::*;
@@ -176,6 +176,7 @@ impl Definition {
             }
         }
         let params = Params::new(pairs)?;
+        check_known(Place::IndexParam, params.iter())?;
         let kind = match params.text("index_type").to_ascii_uppercase() {
             kind if kind.is_empty() => "AUTOINDEX".to_owned(),
             kind => kind,

@@ -6,16 +6,53 @@ use super::names::{Named, database_name};
 use crate::candidates::holders;
 use crate::error::ok;
 use crate::open::{Wanted, close_segments, open_segments};
-use mishards_catalog::Command;
+use crate::wire::{Place, check_known};
+use mishards_catalog::{Collection, Command};
 use mishards_proto::common::{LoadState, Status};
 use mishards_proto::milvus::*;
-use mishards_types::{Code, Error, Result};
+use mishards_types::{Code, Error, Result, check_collection_name};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+const DEFAULT_RESOURCE_GROUP: &str = "__default_resource_group";
 
 /// How long a load waits for segments to be opened, and how long they are opened at most.
 const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 const OPEN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a load asks for beside the collection and its partitions.
+struct LoadOptions {
+    replicas: i32,
+    refresh: bool,
+    fields: Vec<String>,
+    without_dynamic: bool,
+    resource_groups: Vec<String>,
+    params: BTreeMap<String, String>,
+}
+
+impl LoadOptions {
+    /// Refuses what would have no effect: all fields are loaded, and all nodes are of one group.
+    fn check(&self, collection: Option<&Collection>) -> Result<()> {
+        check_known(Place::LoadParam, &self.params)?;
+        if let Some(group) = self.resource_groups.iter().find(|g| *g != DEFAULT_RESOURCE_GROUP) {
+            return Err(Error::invalid(format!("resource groups are not supported, got {group}")));
+        }
+        if self.without_dynamic {
+            return Err(Error::invalid("skip_load_dynamic_field is not supported: all fields are loaded"));
+        }
+        let left_out = collection
+            .filter(|_| !self.fields.is_empty())
+            .and_then(|c| c.schema.declared().find(|f| !self.fields.contains(&f.name)));
+        match left_out {
+            Some(field) => Err(Error::invalid(format!(
+                "load_fields is not supported: all fields are loaded, and {} is not among them",
+                field.name
+            ))),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Router {
     async fn load(
@@ -23,10 +60,12 @@ impl Router {
         database: &str,
         collection: String,
         partitions: Vec<String>,
-        replicas: i32,
-        refresh: bool,
+        options: LoadOptions,
     ) -> Result<Status> {
-        if refresh {
+        check_collection_name(&collection)?;
+        options.check(self.known(database, &collection).ok().as_ref().map(|n| &*n.collection))?;
+        let replicas = options.replicas;
+        if options.refresh {
             let named = self.collection(database, &collection).await?;
             if !named.collection.load.is_loaded() {
                 return Err(Error::collection_not_loaded(&collection));
@@ -72,8 +111,15 @@ impl Router {
 
     pub async fn load_collection(&self, db: &str, request: LoadCollectionRequest) -> Result<Status> {
         let database = database_name(&request.db_name, db);
-        self.load(database, request.collection_name, Vec::new(), request.replica_number, request.refresh)
-            .await
+        let options = LoadOptions {
+            replicas: request.replica_number,
+            refresh: request.refresh,
+            fields: request.load_fields,
+            without_dynamic: request.skip_load_dynamic_field,
+            resource_groups: request.resource_groups,
+            params: request.load_params,
+        };
+        self.load(database, request.collection_name, Vec::new(), options).await
     }
 
     pub async fn load_partitions(&self, db: &str, request: LoadPartitionsRequest) -> Result<Status> {
@@ -81,17 +127,19 @@ impl Router {
             return Err(Error::invalid("partition names is empty"));
         }
         let database = database_name(&request.db_name, db);
-        self.load(
-            database,
-            request.collection_name,
-            request.partition_names,
-            request.replica_number,
-            request.refresh,
-        )
-        .await
+        let options = LoadOptions {
+            replicas: request.replica_number,
+            refresh: request.refresh,
+            fields: request.load_fields,
+            without_dynamic: request.skip_load_dynamic_field,
+            resource_groups: request.resource_groups,
+            params: request.load_params,
+        };
+        self.load(database, request.collection_name, request.partition_names, options).await
     }
 
     pub async fn release_collection(&self, db: &str, request: ReleaseCollectionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         let before = self.known(&database, &request.collection_name).ok();
         self.change(Command::Release {
@@ -105,6 +153,7 @@ impl Router {
     }
 
     pub async fn release_partitions(&self, db: &str, request: ReleasePartitionsRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
         if request.partition_names.is_empty() {
             return Err(Error::invalid("partition names is empty"));
         }

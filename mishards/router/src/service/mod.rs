@@ -8,6 +8,7 @@ mod flush;
 mod hybrid;
 mod indexes;
 mod info;
+mod isolation;
 mod load;
 mod names;
 mod output;

@@ -6,7 +6,7 @@ use crate::error::Kind;
 use crate::plan::choose_partitions;
 use mishards_catalog::{Collection, DEFAULT_DATABASE, Database, Snapshot};
 use mishards_proto::node::ReadPointRequest;
-use mishards_types::{Error, Result, Version, check_collection_name};
+use mishards_types::{Error, Result, Version};
 use std::sync::Arc;
 
 /// A collection and the snapshot that it was found in.
@@ -22,6 +22,14 @@ pub fn database_name<'a>(request: &'a str, connection: &'a str) -> &'a str {
         ("", "") => DEFAULT_DATABASE,
         ("", connection) => connection,
         (request, _) => request,
+    }
+}
+
+/// Refuses a namespace: collections have none here.
+pub fn refuse_namespace(namespace: Option<&str>) -> Result<()> {
+    match namespace {
+        None | Some("") => Ok(()),
+        Some(name) => Err(Error::invalid(format!("namespace is not supported, got {name}"))),
     }
 }
 
@@ -71,9 +79,6 @@ impl Router {
     /// A collection by name or alias, as this router knows it.
     pub(super) fn known(&self, database: &str, name: &str) -> Result<Named> {
         let (snapshot, found) = self.database(database)?;
-        if snapshot.resolve(found.id, name).is_none() {
-            check_collection_name(name)?;
-        }
         let collection = snapshot.resolve(found.id, name).cloned();
         let collection = collection.ok_or_else(|| Error::collection_not_found(database, name))?;
         Ok(Named { snapshot, database: found, collection })

@@ -7,10 +7,12 @@ use crate::error::ok;
 use mishards_catalog::Command;
 use mishards_proto::common::Status;
 use mishards_proto::milvus::*;
-use mishards_types::{CollectionId, Error, Result};
+use mishards_types::{CollectionId, Error, Result, check_collection_name, check_partition_name};
 
 impl Router {
     pub async fn create_partition(&self, db: &str, request: CreatePartitionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
+        check_partition_name(&request.partition_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::CreatePartition {
             database,
@@ -22,6 +24,8 @@ impl Router {
     }
 
     pub async fn drop_partition(&self, db: &str, request: DropPartitionRequest) -> Result<Status> {
+        check_collection_name(&request.collection_name)?;
+        check_partition_name(&request.partition_name)?;
         let database = database_name(&request.db_name, db).to_owned();
         self.change(Command::DropPartition {
             database,
@@ -33,6 +37,8 @@ impl Router {
     }
 
     pub async fn has_partition(&self, db: &str, request: HasPartitionRequest) -> Result<BoolResponse> {
+        check_collection_name(&request.collection_name)?;
+        check_partition_name(&request.partition_name)?;
         let named = self.collection(database_name(&request.db_name, db), &request.collection_name).await?;
         let value = named.snapshot.partition_named(named.collection.id, &request.partition_name).is_some();
         Ok(BoolResponse { status: Some(ok()), value })
@@ -53,6 +59,7 @@ impl Router {
                 .clone();
             self.collection(database, &name).await?
         } else {
+            check_collection_name(&request.collection_name)?;
             self.collection(database, &request.collection_name).await?
         };
         let only_loaded = request.r#type == ShowType::InMemory as i32;

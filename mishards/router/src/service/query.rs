@@ -1,7 +1,7 @@
 //! Query: rows by filter, in key order; count(*).
 
 use super::Router;
-use super::names::{Named, database_name};
+use super::names::{Named, database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
@@ -11,13 +11,13 @@ use crate::error::{Failure, ok};
 use crate::gather::{Row, is_about, merge, page};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
-use crate::wire::{Params, templates_from_wire};
+use crate::wire::{Params, Place, check_known, templates_from_wire};
 use mishards_proto::milvus::{QueryRequest, QueryResults};
 use mishards_proto::node::QueryRequest as NodeQuery;
 use mishards_proto::schema::{
     DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field,
 };
-use mishards_types::{Error, Result, limits};
+use mishards_types::{Error, Result, check_collection_name, limits};
 
 const COUNT: &str = "count(*)";
 
@@ -32,6 +32,7 @@ struct QueryJob {
 impl Router {
     pub async fn query(&self, call: &Call, request: QueryRequest) -> Result<QueryResults> {
         let database = database_name(&request.db_name, &call.database);
+        check_collection_name(&request.collection_name)?;
         let named = self.collection(database, &request.collection_name).await?;
         let job = QueryJob::parse(&named, &request)?;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
@@ -138,13 +139,15 @@ impl Router {
 
 impl QueryJob {
     fn parse(named: &Named, request: &QueryRequest) -> Result<QueryJob> {
+        refuse_namespace(request.namespace.as_deref())?;
         let params = Params::new(&request.query_params)?;
+        check_known(Place::Query, params.iter())?;
         let (limit, offset) = (params.integer("limit")?, params.integer("offset")?);
         let iterator = params.flag("iterator");
         for (name, value) in [("limit", limit), ("offset", offset)] {
             if value.is_some_and(|v| v < 0) {
                 return Err(Error::invalid(format!(
-                    "{name} [{}] is invalid, should be greater than or equal to 0",
+                    "invalid max query result window, {name} [{}] is invalid, should be gte than 0",
                     value.unwrap_or(0)
                 )));
             }
@@ -158,11 +161,6 @@ impl QueryJob {
             )));
         }
         check_collection_id(&params, named)?;
-        for unsupported in ["group_by_fields", "order_by_fields"] {
-            if params.has(unsupported) && !params.text(unsupported).is_empty() {
-                return Err(Error::invalid(format!("{unsupported} of query is not supported")));
-            }
-        }
         let filter = Filter {
             text: request.expr.clone(),
             values: templates_from_wire(request.expr_template_values.clone())?,

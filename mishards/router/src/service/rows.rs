@@ -1,6 +1,6 @@
 //! Insert, upsert and delete.
 
-use super::names::{Named, database_name};
+use super::names::{Named, database_name, refuse_namespace};
 use super::read::Read;
 use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
@@ -13,7 +13,9 @@ use mishards_expr::{Comparison, Operand, Predicate};
 use mishards_proto::milvus::{DeleteRequest, InsertRequest, MutationResult, UpsertRequest};
 use mishards_proto::node::{PartitionRows, WriteRequest, WriteResponse};
 use mishards_proto::schema::IDs;
-use mishards_types::{Code, DataType, Error, Key, Result, Value, partition_slot};
+use mishards_types::{
+    Code, DataType, Error, Key, Result, Value, check_collection_name, check_partition_name, partition_slot,
+};
 use std::collections::{BTreeMap, HashSet};
 
 /// How often a write is checked anew when the schema changes under it.
@@ -21,6 +23,8 @@ const TRIES: usize = 5;
 
 impl Router {
     pub async fn insert(&self, db: &str, request: InsertRequest) -> Result<MutationResult> {
+        check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
         let mut rows = request.fields_data;
         let mut last = None;
@@ -46,10 +50,12 @@ impl Router {
     pub async fn upsert(&self, db: &str, request: UpsertRequest) -> Result<MutationResult> {
         if request.partial_update || !request.field_ops.is_empty() {
             return Err(Error::new(
-                Code(10),
+                Code::UNIMPLEMENTED,
                 "partial update is not supported: send whole rows: service unimplemented",
             ));
         }
+        check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
         let mut last = None;
         for _ in 0..TRIES {
@@ -89,6 +95,8 @@ impl Router {
     }
 
     pub async fn delete(&self, call: &Call, request: DeleteRequest) -> Result<MutationResult> {
+        check_names(&request.collection_name, &request.partition_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, &call.database);
         let values = templates_from_wire(request.expr_template_values)?;
         let partition = Some(request.partition_name.clone()).filter(|name| !name.is_empty());
@@ -131,7 +139,11 @@ impl Router {
             let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
             let deletes = Some(ids_of(keys, strings));
             if count == 0 {
-                let timestamp = mishards_types::Timestamp::from_unix_ms(self.clock.unix_ms()).0;
+                // Nothing is written: the time is that of the read that found nothing, or of one that would.
+                let timestamp = match resolved_at {
+                    0 => self.read_point(named, read.collection, read.consistency).await?.0.timestamp.0,
+                    at => at,
+                };
                 return Ok(MutationResult {
                     status: Some(ok()),
                     acknowledged: true,
@@ -223,6 +235,15 @@ enum Sent {
 fn not_written(last: Option<Error>) -> Error {
     let why = last.map_or_else(String::new, |why| format!(": {}", why.message));
     Error::unavailable(format!("the write was sent {TRIES} times and was not taken{why}"))
+}
+
+/// The names of a write, of which that of the partition may be left out.
+fn check_names(collection: &str, partition: &str) -> Result<()> {
+    check_collection_name(collection)?;
+    match partition {
+        "" => Ok(()),
+        partition => check_partition_name(partition),
+    }
 }
 
 fn write_for(named: &Named, name: &str) -> WriteRequest {

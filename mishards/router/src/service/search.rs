@@ -1,7 +1,7 @@
 //! Search: plan, scatter, gather, fetch, for one request.
 
 use super::Router;
-use super::names::database_name;
+use super::names::{database_name, refuse_namespace};
 use super::output::{Output, group_column};
 use super::read::Read;
 use super::read_point::Consistency;
@@ -11,7 +11,7 @@ use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
-use crate::wire::{ids_of, templates_from_wire};
+use crate::wire::{Place, ids_of, templates_from_wire};
 use mishards_catalog::Collection;
 use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::node::{RowBatch, SearchRequest as NodeSearch, Served};
@@ -35,7 +35,7 @@ impl Router {
             text: request.dsl.clone(),
             values: templates_from_wire(request.expr_template_values.clone())?,
         };
-        let job = SearchJob::parse(&named, &request.search_params, placeholder, filter)?;
+        let job = SearchJob::parse(Place::Search, &named, &request.search_params, placeholder, filter)?;
         let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
         let consistency = Consistency {
             level: request.consistency_level,
@@ -266,7 +266,9 @@ pub fn rounded(score: f32, decimals: i64) -> f32 {
     ((f64::from(score) * scale + 0.5).floor() / scale) as f32
 }
 
-fn refuse_unsupported(request: &SearchRequest) -> Result<()> {
+/// Refuses what a search asks for beside its parameters and would not get.
+pub(super) fn refuse_unsupported(request: &SearchRequest) -> Result<()> {
+    refuse_namespace(request.namespace.as_deref())?;
     let what = if request.function_score.is_some() {
         "function_score"
     } else if request.highlighter.is_some() {
@@ -275,6 +277,8 @@ fn refuse_unsupported(request: &SearchRequest) -> Result<()> {
         "search_aggregation"
     } else if !request.function_chains.is_empty() {
         "function_chains"
+    } else if !request.sub_reqs.is_empty() {
+        "sub_reqs"
     } else {
         return Ok(());
     };

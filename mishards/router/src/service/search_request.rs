@@ -1,9 +1,10 @@
 //! One search request, decoded and checked against the collection.
 
+use super::isolation;
 use super::names::Named;
 use super::query::{check_collection_id, check_filter};
 use crate::plan::Filter;
-use crate::wire::{Params, query_vectors};
+use crate::wire::{Params, Place, check_known, query_vectors};
 use mishards_catalog::IndexDef;
 use mishards_expr::{Operand, Step};
 use mishards_proto::common::KeyValuePair;
@@ -52,14 +53,17 @@ pub struct IteratorPage {
 impl SearchJob {
     /// Reads a request's parameters.
     pub fn parse(
+        place: Place,
         named: &Named,
         pairs: &[KeyValuePair],
         placeholder: &[u8],
         filter: Filter,
     ) -> Result<SearchJob> {
         let params = Params::new(pairs)?;
+        check_known(place, params.iter())?;
         check_collection_id(&params, named)?;
         check_filter(named, &filter)?;
+        isolation::check_search(named, &filter)?;
         let field = search_field(named, &params.text("anns_field"))?;
         let index = named.collection.index_on(field.id);
         let metric = search_metric(index, &params.text("metric_type"))?;
@@ -76,6 +80,12 @@ impl SearchJob {
             ));
         }
         let ef = match params.integer("ef")? {
+            Some(ef) if !(1..=i64::from(i32::MAX)).contains(&ef) => {
+                return Err(Error::invalid(format!(
+                    "Out of range in json: param 'ef' ({ef}) should be in range [1, {}]",
+                    i32::MAX
+                )));
+            }
             Some(ef) if ef < (limit + offset) as i64 => {
                 return Err(Error::invalid(format!("ef({ef}) should be larger than k({})", limit + offset)));
             }
@@ -184,10 +194,10 @@ fn range(params: &Params, metric: Metric) -> Result<(Option<f32>, Option<f32>)> 
         (None, Some(_)) => Err(Error::invalid("radius must be given with range_filter")),
         (Some(radius), Some(inner)) => {
             let (nearest, farthest) = (metric.distance(inner as f32), metric.distance(radius as f32));
-            if nearest > farthest {
+            if nearest >= farthest {
                 let wanted = if metric.larger_is_nearer() { "greater" } else { "less" };
                 return Err(Error::invalid(format!(
-                    "range_filter({inner}) must be {wanted} than or equal to radius({radius}) for metric {}",
+                    "range_filter({inner}) must be {wanted} than radius({radius}) for metric {}",
                     metric.name()
                 )));
             }
@@ -227,6 +237,12 @@ fn group_by(named: &Named, params: &Params) -> Result<Option<Group>> {
         return Ok(None);
     }
     let schema = &named.collection.schema;
+    if let Some(vector) = schema.field(&name).filter(|f| f.data_type.is_vector()) {
+        return Err(Error::invalid(format!(
+            "groupBy field {name} is of type {}: results cannot be grouped by a vector field",
+            vector.data_type.name()
+        )));
+    }
     let operand = mishards_expr::parse_path(&name, schema).map_err(|_| {
         Error::invalid(format!("groupBy field {name} not found in schema: field {name} not exist"))
     })?;

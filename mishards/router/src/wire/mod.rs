@@ -2,6 +2,7 @@
 
 mod columns;
 mod describe;
+mod known;
 mod params;
 mod placeholder;
 mod rows;
@@ -10,6 +11,7 @@ mod templates;
 
 pub use columns::{empty_column, project_dynamic, row_count, take_rows};
 pub use describe::describe_collection;
+pub use known::{Place, check_known};
 pub use params::Params;
 pub use placeholder::query_vectors;
 pub use rows::{Rows, check_rows, keys_of_column};

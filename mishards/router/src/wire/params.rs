@@ -62,12 +62,15 @@ impl Params {
         }
     }
 
-    /// A number, given as a number or as text.
+    /// A finite number, given as a number or as text.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         let bad = |v: &Value| Error::invalid(format!("{key} [{}] is invalid, it must be a number", plain(v)));
         match self.values.get(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(v @ Value::String(s)) => s.trim().parse().map(Some).map_err(|_| bad(v)),
+            Some(v @ Value::String(s)) => match s.trim().parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Some(number)),
+                _ => Err(bad(v)),
+            },
             Some(v) => v.as_f64().map(Some).ok_or_else(|| bad(v)),
         }
     }

@@ -43,7 +43,7 @@ pub fn check_rows(
         if field.primary && field.auto_id && !keys_required {
             if found.is_some() {
                 return Err(Error::invalid(format!(
-                    "field {} is the primary key with autoID: no data should be passed in for it",
+                    "more fieldData has pass in: field {} is the primary key with autoID, no data should be passed in for it",
                     field.name
                 )));
             }
@@ -151,17 +151,31 @@ fn check_column(field: &Field, given: FieldData, len: usize) -> Result<FieldData
             check_values(field, &filled)?;
             Ok(filled)
         }
+        None if field.data_type.is_vector() => Err(not_float_vectors(name, "got nil")),
+        _ if field.data_type.is_vector() => Err(not_float_vectors(name, "got scalars")),
         _ => {
             Err(Error::invalid(format!("the data of field {name} is not of type {}", field.data_type.name())))
         }
     }
 }
 
+fn not_float_vectors(field: &str, actual: &str) -> Error {
+    let what = format!("float vector field '{field}' is illegal, array type mismatch");
+    Error::mismatch(what, "need float vector", actual)
+}
+
 fn check_vectors(field: &Field, vectors: &mishards_proto::schema::VectorField, len: usize) -> Result<()> {
     let (name, dim) = (&field.name, field.dim.unwrap_or(0));
     let Some(vector_field::Data::FloatVector(floats)) = &vectors.data else {
-        return Err(Error::invalid(format!("the data of field {name} is not of type FloatVector")));
+        let actual = if vectors.data.is_none() { "got nil" } else { "got another kind of vector" };
+        return Err(not_float_vectors(name, actual));
     };
+    if dim > 0 && floats.data.len() % dim != 0 {
+        return Err(Error::invalid(format!(
+            "the length({}) of float data should divide the dim({dim}) of field {name}",
+            floats.data.len()
+        )));
+    }
     if vectors.dim != dim as i64 {
         return Err(Error::invalid(format!(
             "the dim ({}) of field data({name}) is not equal to schema dim ({dim})",
@@ -340,7 +354,7 @@ fn check_scalars(name: &str, data_type: DataType, max_length: Option<usize>, dat
             let max = max_length.unwrap_or(usize::MAX);
             match v.data.iter().enumerate().find(|(_, s)| s.len() > max) {
                 Some((i, s)) => Err(Error::invalid(format!(
-                    "the length ({}) of string exceeds max length ({max}) of varchar field {name} in row {i}",
+                    "length of varchar field {name} exceeds max length, row number: {i}, length: {}, max length: {max}",
                     s.len()
                 ))),
                 None => Ok(()),

@@ -1,5 +1,6 @@
 //! Collection schemas from the wire and back.
 
+use super::known::{Place, check_known};
 use mishards_proto::common::KeyValuePair;
 use mishards_proto::schema::{self as wire, ValueField, value_field};
 use mishards_types::{DYNAMIC_FIELD, DataType, Error, FIRST_FIELD_ID, Field, FieldId, Result, Schema, Value};
@@ -13,6 +14,12 @@ pub fn schema_from_wire(wire: wire::CollectionSchema) -> Result<Schema> {
     }
     if !wire.functions.is_empty() {
         return Err(Error::invalid("functions are not supported"));
+    }
+    if wire.enable_namespace {
+        return Err(Error::invalid("namespaces are not supported"));
+    }
+    if !wire.external_source.is_empty() || !wire.external_spec.is_empty() {
+        return Err(Error::invalid("external collections are not supported"));
     }
     let legacy_auto_id = wire.auto_id;
     let mut fields = Vec::with_capacity(wire.fields.len() + 1);
@@ -44,6 +51,14 @@ fn field_from_wire(f: wire::FieldSchema, id: i64, legacy_auto_id: bool) -> Resul
         DataType::Array => Some(type_of(f.element_type, &f.name, "element type")?),
         _ => None,
     };
+    if f.is_function_output || !f.external_field.is_empty() || f.element_nullable || f.type_schema.is_some() {
+        return Err(Error::invalid(format!(
+            "field {} is an output of a function, of an external source or of nested types: not supported",
+            f.name
+        )));
+    }
+    check_known(Place::FieldParam, f.type_params.iter().map(|p| (&p.key, &p.value)))?;
+    check_known(Place::IndexParam, f.index_params.iter().map(|p| (&p.key, &p.value)))?;
     let params: BTreeMap<String, String> = f.type_params.into_iter().map(|p| (p.key, p.value)).collect();
     let number = |key: &str| match params.get(key) {
         None => Ok(None),
