@@ -12,6 +12,7 @@ mod health;
 mod hedge;
 mod metrics;
 mod node_client;
+mod offload;
 mod open;
 mod placement;
 mod placer;

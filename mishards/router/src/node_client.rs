@@ -34,22 +34,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 pub struct GrpcNode {
     name: String,
     client: Generated<Channel>,
+    /// A connection of its own for what must not wait behind answers of many megabytes: probes, read points, the catalog.
+    control: Generated<Channel>,
 }
 
 impl GrpcNode {
     /// `address` is host:port.
     pub fn new(name: &str, address: &str) -> std::result::Result<GrpcNode, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        let client = Generated::new(channel)
-            .max_decoding_message_size(mishards_types::limits::SEND_BYTES)
-            .max_encoding_message_size(mishards_types::limits::SEND_BYTES);
-        Ok(GrpcNode { name: name.to_owned(), client })
+            .tcp_nodelay(true);
+        let connect = || {
+            Generated::new(endpoint.connect_lazy())
+                .max_decoding_message_size(mishards_types::limits::SEND_BYTES)
+                .max_encoding_message_size(mishards_types::limits::SEND_BYTES)
+        };
+        Ok(GrpcNode { name: name.to_owned(), client: connect(), control: connect() })
     }
 
     /// The generated client, for streams between nodes.
@@ -64,8 +67,11 @@ impl GrpcNode {
 
 macro_rules! unary {
     ($self:ident, $method:ident, $request:expr) => {
+        unary!($self, client, $method, $request)
+    };
+    ($self:ident, $channel:ident, $method:ident, $request:expr) => {
         $self
-            .client
+            .$channel
             .clone()
             .$method($request)
             .await
@@ -77,7 +83,7 @@ macro_rules! unary {
 #[tonic::async_trait]
 impl NodeClient for GrpcNode {
     async fn describe(&self) -> Result<DescribeResponse> {
-        unary!(self, describe, DescribeRequest {})
+        unary!(self, control, describe, DescribeRequest {})
     }
 
     async fn search(&self, request: SearchRequest) -> Result<RowBatch> {
@@ -93,7 +99,7 @@ impl NodeClient for GrpcNode {
     }
 
     async fn read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
-        unary!(self, read_point, request)
+        unary!(self, control, read_point, request)
     }
 
     async fn write(&self, request: WriteRequest) -> Result<WriteResponse> {
@@ -121,7 +127,7 @@ impl NodeClient for GrpcNode {
     }
 
     async fn watch_catalog(&self) -> Result<BoxStream<'static, Result<CatalogUpdate>>> {
-        let stream = unary!(self, watch_catalog, WatchCatalogRequest {})?;
+        let stream = unary!(self, control, watch_catalog, WatchCatalogRequest {})?;
         let name = self.name.clone();
         Ok(stream.map(move |update| update.map_err(|s| Failure::from_status(&name, &s))).boxed())
     }

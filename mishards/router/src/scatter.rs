@@ -49,6 +49,9 @@ pub type Ask<T> =
 /// A sub-query during which this many nodes broke off goes no further: it may be what breaks them.
 pub(crate) const BROKEN_NODES: usize = 2;
 
+/// What a request whose client gave no deadline may take, in longest times for one sub-query.
+const REQUEST_PATIENCES: u32 = 10;
+
 /// A sub-query gets at least this, however little time its client has left.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -208,7 +211,7 @@ impl Scatter<'_> {
         })
     }
 
-    /// A second node for a sub-query, should the first be slow.
+    /// A second node for a sub-query, should the first be slow or fall silent.
     fn spare(&self, nodes: &Nodes, node: &Node, tasks: &[Task]) -> Option<Node> {
         let well = |n: &&Node| !n.health.is_avoided(self.topology.now());
         let growing = tasks.iter().any(|task| task.segment.is_none());
@@ -219,6 +222,13 @@ impl Scatter<'_> {
         let tried = |name: &String| tasks.iter().any(|task| task.tried.contains(name));
         let other = |n: &Node| n.name != node.name && !n.writable && !tried(&n.name) && well(&n);
         candidates::first(nodes, &self.placement, segment.id, self.topology.now(), other).cloned()
+    }
+
+    /// Whether a node has all segments of some tasks open, as far as a router knows: they are placed on it. A slow search
+    /// is no reason to have them opened elsewhere.
+    fn has_open(&self, node: &Node, tasks: &[Task]) -> bool {
+        let mut segments = tasks.iter().filter_map(|task| task.segment.as_ref());
+        segments.all(|segment| self.placement.owners(segment.id).contains(&node.name.as_str()))
     }
 
     /// One sub-query, hedged where there is a spare node.
@@ -236,9 +246,10 @@ impl Scatter<'_> {
             let answer = self.one_try(&node, plan, &tasks, ask, false).await;
             return outcome(answer.map_err(|failure| vec![(node, failure)]), tasks);
         };
+        let has_open = self.has_open(&spare, &tasks);
         let slow = async {
             tokio::time::sleep(hedging.patience()).await;
-            match hedging.spend() {
+            match has_open && hedging.spend() {
                 true => self.metrics.hedged_subqueries_total.inc(),
                 false => pending().await,
             }
@@ -296,10 +307,14 @@ impl Scatter<'_> {
         let _outstanding = node.health.begin();
         let began = self.topology.now();
         let lost = |text: String| Err(Failure::new(Kind::Transport, Error::unavailable(text)));
-        let patience = self.patience_left();
+        let patience = self.patience_left(self.is_last(node, tasks));
         let answer = tokio::select! {
             answer = ask(Arc::clone(&node.client), question) => answer,
-            () = node.gone.cancelled() => lost(format!("node {} does not answer any more", node.name)),
+            // Whatever silenced it, this request was there: it may be what did.
+            () = node.gone.cancelled() => {
+                let text = format!("node {} does not answer any more", node.name);
+                Err(Failure::new(Kind::Broken, Error::unavailable(text)))
+            }
             () = tokio::time::sleep(patience) => {
                 lost(format!("node {} has not answered within {:.1} s", node.name, patience.as_secs_f64()))
             }
@@ -316,7 +331,8 @@ impl Scatter<'_> {
             }
             Err(failure) => {
                 // A client that is in a hurry says nothing of the node.
-                let hurried = failure.kind == Kind::Transport && patience < self.patience;
+                let hurried =
+                    failure.kind == Kind::Transport && patience < self.patience && !node.gone.is_cancelled();
                 if failure.is_of_the_node() && !hurried {
                     node.health.note_failure(self.topology.now());
                 }
@@ -331,11 +347,26 @@ impl Scatter<'_> {
         answer.map(|answer| answer.value)
     }
 
-    /// How long a sub-query may take: where its client has a deadline, half of what is left, so that another node can
-    /// still be asked.
-    fn patience_left(&self) -> Duration {
-        let left = self.call.deadline.map(|deadline| deadline.saturating_sub(self.topology.now()) / 2);
-        left.map_or(self.patience, |left| left.max(SHORTEST).min(self.patience))
+    /// How long a sub-query may take. The last node that can be asked has all that is left of the request's time; else a
+    /// part is kept, so that another one can still be asked.
+    fn patience_left(&self, is_last: bool) -> Duration {
+        let left = self.call.deadline.map(|deadline| deadline.saturating_sub(self.topology.now()));
+        let left = left.unwrap_or(self.patience * REQUEST_PATIENCES);
+        let share = if is_last { left } else { (left / 2).min(self.patience) };
+        share.max(SHORTEST)
+    }
+
+    /// Whether nobody else is left to ask for one of these tasks.
+    fn is_last(&self, node: &Node, tasks: &[Task]) -> bool {
+        let nodes = self.topology.nodes();
+        let is_other = |other: &Node| other.name != node.name;
+        let of = |task: &Task| match &task.segment {
+            None => !nodes.by_name.values().any(|other| is_other(other) && other.tails(node.epoch)),
+            Some(_) => {
+                !nodes.by_name.values().any(|other| is_other(other) && !task.tried.contains(&other.name))
+            }
+        };
+        tasks.iter().any(of)
     }
 
     /// The growing rows alone, of one node.

@@ -88,14 +88,14 @@ impl<'a> Query<'a> {
                 self.cosine(stored, norm)
             }
         };
-        if distance.is_nan() { f32::INFINITY } else { distance }
+        known(distance)
     }
 
     /// Distance to a stored vector whose inverse norm is known (used by COSINE only).
     #[inline]
     pub fn distance_with_norm(&self, stored: &[f32], inverse_norm: f32) -> f32 {
         match self.metric {
-            Metric::Cosine => self.cosine(stored, inverse_norm),
+            Metric::Cosine => known(self.cosine(stored, inverse_norm)),
             _ => self.distance(stored),
         }
     }
@@ -104,6 +104,11 @@ impl<'a> Query<'a> {
     fn cosine(&self, stored: &[f32], inverse_norm: f32) -> f32 {
         -(self.kernel.dot(&self.vector, stored) * inverse_norm).clamp(-1.0, 1.0)
     }
+}
+
+/// Sums of both signs that overflow are no number: such a vector counts as farthest.
+fn known(distance: f32) -> f32 {
+    if distance.is_nan() { f32::INFINITY } else { distance }
 }
 
 /// A vector index over the rows of one segment. Immutable.

@@ -2,9 +2,9 @@
 
 mod vectors;
 
-use mishards_index::{BuildOptions, Error, Query, VectorIndex, build_hnsw, scan};
+use mishards_index::{BuildOptions, Error, Query, build_hnsw, scan};
 use mishards_types::Metric;
-use vectors::{EF, K, METRICS, NEVER, assert_recall, assert_sound, build, clustered, params};
+use vectors::{EF, K, METRICS, NEVER, assert_recall, assert_sound, build, clustered, find, params};
 
 #[test]
 fn what_is_not_finite_is_refused() {
@@ -19,13 +19,8 @@ fn what_is_not_finite_is_refused() {
         let rows = clustered(20, 4, 13);
         for metric in METRICS {
             // A question that is not finite ends, with whatever is ordered.
-            build(&rows, metric).search(
-                rows.view(),
-                &Query::new(metric, &[1.0, bad, 0.0, 1.0]),
-                params(5, 10),
-                None,
-                &NEVER,
-            );
+            let query = Query::new(metric, &[1.0, bad, 0.0, 1.0]);
+            find(&build(&rows, metric), rows.view(), &query, params(5, 10), None);
         }
     }
 }
@@ -38,7 +33,7 @@ fn zero_vectors() {
         let index = build(&rows, metric);
         for question in [vec![0.0; 8], rows.row(1).to_vec()] {
             let query = Query::new(metric, &question);
-            let found = index.search(rows.view(), &query, params(500, 500), None, &NEVER);
+            let found = find(&index, rows.view(), &query, params(500, 500), None);
             assert_sound(&rows, &query, params(500, 500), None, &found);
             assert!(found.len() >= 495, "{} of 500", found.len());
             assert!(found.iter().all(|hit| hit.0.is_finite()));
@@ -73,7 +68,7 @@ fn extreme_magnitudes_do_not_panic() {
                 let index = build(&rows, metric);
                 for i in [0, 1, 2] {
                     let query = Query::new(metric, rows.row(i));
-                    let found = index.search(rows.view(), &query, params(K, EF), None, &NEVER);
+                    let found = find(&index, rows.view(), &query, params(K, EF), None);
                     assert!(found.len() <= K && found.iter().all(|hit| !hit.0.is_nan()));
                 }
             }

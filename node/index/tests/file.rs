@@ -11,7 +11,7 @@ use mishards_types::{Bitmap, Metric, checksum};
 use proptest::prelude::*;
 use std::ops::Bound;
 use std::sync::LazyLock;
-use vectors::{METRICS, NEVER, Rows, aligned, clustered, params};
+use vectors::{METRICS, Rows, aligned, clustered, find, params};
 
 const HEADER: usize = 256;
 const SUM: usize = HEADER - 8;
@@ -51,8 +51,7 @@ fn use_graph(index: &HnswIndex) {
     let question: Vec<f32> = (0..dim).map(|i| i as f32).collect();
     let filter = Bitmap::from_fn(index.rows(), |i| i % 2 == 0);
     for filter in [None, Some(&filter)] {
-        let found =
-            index.search(rows.view(), &Query::new(index.metric(), &question), params(10, 20), filter, &NEVER);
+        let found = find(&index, rows.view(), &Query::new(index.metric(), &question), params(10, 20), filter);
         assert!(found.len() <= 10);
     }
 }

@@ -62,10 +62,10 @@ fn filters_admit_only_their_rows() {
         }
         let query = Query::new(metric, rows.row(0));
         let none = Bitmap::zeros(rows.len());
-        assert!(index.search(rows.view(), &query, params(K, EF), Some(&none), &NEVER).is_empty());
+        assert!(find(&index, rows.view(), &query, params(K, EF), Some(&none)).is_empty());
         let mut one = Bitmap::zeros(rows.len());
         one.set(3_999);
-        let found = index.search(rows.view(), &query, params(K, EF), Some(&one), &NEVER);
+        let found = find(&index, rows.view(), &query, params(K, EF), Some(&one));
         assert_eq!(found.iter().map(|hit| hit.1).collect::<Vec<_>>(), [3_999], "the farthest is found");
     }
 }
@@ -92,7 +92,7 @@ fn twins_come_back_whole() {
         // Under IP the longest vectors win over the equal one, so there all that are as near are compared.
         let query = Query::new(metric, &first);
         for k in [100, 150] {
-            let found = index.search(rows.view(), &query, params(k, EF), None, &NEVER);
+            let found = find(&index, rows.view(), &query, params(k, EF), None);
             assert_sound(&rows, &query, params(k, EF), None, &found);
             let exact = scan(rows.view(), &query, params(k, EF), None, &NEVER).rows;
             let twins = |hits: &[(f32, u32)]| hits.iter().filter(|hit| places.contains(&hit.1)).count();
@@ -106,7 +106,7 @@ fn twins_come_back_whole() {
                 );
             }
         }
-        let ten = index.search(rows.view(), &query, params(10, EF), None, &NEVER);
+        let ten = find(&index, rows.view(), &query, params(10, EF), None);
         if metric != Metric::Ip {
             assert_eq!(
                 ten.iter().map(|hit| hit.1).collect::<Vec<_>>(),
@@ -137,7 +137,7 @@ fn nothing_but_twins() {
     for metric in METRICS {
         let index = build(&rows, metric);
         let query = Query::new(metric, &[3.0, 2.0, 1.0]);
-        let found = index.search(rows.view(), &query, params(500, EF), None, &NEVER);
+        let found = find(&index, rows.view(), &query, params(500, EF), None);
         assert_eq!(found.iter().map(|hit| hit.1).collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
     }
 }
@@ -150,12 +150,12 @@ fn more_wanted_than_there_are() {
         let query = Query::new(metric, rows.row(3));
         for k in [50, 51, 1_000, usize::MAX] {
             for wanted in [params(k, EF), params(k, 0), params(1, k)] {
-                let found = index.search(rows.view(), &query, wanted, None, &NEVER);
+                let found = find(&index, rows.view(), &query, wanted, None);
                 assert_sound(&rows, &query, wanted, None, &found);
                 assert_eq!(found.len(), wanted.k.min(50));
             }
         }
-        assert!(index.search(rows.view(), &query, params(0, EF), None, &NEVER).is_empty());
+        assert!(find(&index, rows.view(), &query, params(0, EF), None).is_empty());
     }
 }
 
@@ -167,7 +167,7 @@ fn few_rows_and_none() {
             let index = build(&rows, metric);
             assert_eq!((index.rows(), index.dim(), index.metric(), index.kind()), (count, 8, metric, "hnsw"));
             let query = Query::new(metric, &[1.0; 8]);
-            let found = index.search(rows.view(), &query, params(K, EF), None, &NEVER);
+            let found = find(&index, rows.view(), &query, params(K, EF), None);
             assert_eq!(found, scan(rows.view(), &query, params(K, EF), None, &NEVER).rows);
             assert_eq!(found.len(), count);
         }
@@ -180,11 +180,9 @@ fn vectors_of_another_segment_give_nothing() {
     let index = build(&rows, Metric::L2);
     let query = Query::new(Metric::L2, rows.row(0));
     for data in [&rows.data[..8 * 49], &[]] {
-        assert!(index.search(Vectors { data, dim: 8 }, &query, params(K, EF), None, &NEVER).is_empty());
+        assert!(find(&index, Vectors { data, dim: 8 }, &query, params(K, EF), None).is_empty());
     }
-    assert!(
-        index.search(Vectors { data: &rows.data, dim: 4 }, &query, params(K, EF), None, &NEVER).is_empty()
-    );
+    assert!(find(&index, Vectors { data: &rows.data, dim: 4 }, &query, params(K, EF), None).is_empty());
 }
 
 #[test]
@@ -199,7 +197,7 @@ fn bounds_cut_on_both_sides() {
             let (near, far) = (ranked[20].0, ranked[60].0);
             for near_exclusive in [false, true] {
                 let bounded = SearchParams { k: 50, ef: 100, bounds: Bounds { near, near_exclusive, far } };
-                let found = index.search(rows.view(), &query, bounded, None, &NEVER);
+                let found = find(&index, rows.view(), &query, bounded, None);
                 assert_sound(&rows, &query, bounded, None, &found);
                 let exact = scan(rows.view(), &query, bounded, None, &NEVER).rows;
                 assert_eq!(exact.len(), 40 - usize::from(near_exclusive), "from rank 20 to 59");

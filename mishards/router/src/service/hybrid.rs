@@ -128,12 +128,12 @@ impl Router {
         fusion: &Fusion,
         output: &Output,
     ) -> Result<SearchResultData, Failure> {
-        let mut results = Vec::with_capacity(jobs.len());
-        for job in jobs {
+        let searches = jobs.iter().map(|job| async move {
             let plan = plan.with(&job.filter)?;
             call.plan(&plan);
-            results.push((job.metric, self.search_rows(call, &plan, job).await?));
-        }
+            Ok::<_, Failure>((job.metric, self.search_rows(call, &plan, job).await?))
+        });
+        let results = futures_util::future::try_join_all(searches).await?;
         let nq = jobs.first().map_or(0, |j| j.nq);
         let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
         let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();

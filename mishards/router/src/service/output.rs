@@ -11,7 +11,7 @@ use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
 use mishards_expr::{Operand, Step};
 use mishards_proto::node::{FetchRequest, Scope};
 use mishards_proto::schema::{FieldData, field_data, scalar_field};
-use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId};
+use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId, limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -76,6 +76,18 @@ impl Output {
         self.fields.iter().chain(self.dynamic.as_ref().map(|d| &d.field))
     }
 
+    /// Bytes of a row in the fields whose width is known.
+    fn fixed_bytes(&self) -> usize {
+        let width = |field: &Field| match field.data_type {
+            DataType::FloatVector => field.dim.unwrap_or(0) * 4,
+            DataType::Int64 | DataType::Double => 8,
+            DataType::Bool => 1,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Float => 4,
+            _ => 0,
+        };
+        self.all_fields().map(width).sum()
+    }
+
     fn field_ids(&self) -> Vec<i64> {
         self.all_fields().map(|f| f.id.0).collect()
     }
@@ -127,6 +139,7 @@ impl Router {
         if rows.is_empty() {
             return Ok(output.empty_columns());
         }
+        limits::check_output(rows.len(), output.fixed_bytes())?;
         let (segments, growing) = segments_of_rows(plan, rows.iter().map(|r| r.segment));
         let may_lack_growing = plan.growing_optional && growing;
         // The filter has done its work: these rows are known.

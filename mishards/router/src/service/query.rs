@@ -5,10 +5,11 @@ use super::names::{Named, database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
-use super::search::{checked, does_not_fit};
+use super::search::{ROW_BYTES, checked, does_not_fit};
 use crate::call::{Call, QUERY, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::{Row, is_about, merge, page};
+use crate::offload::off_workers;
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
 use crate::wire::{Params, Place, check_known, templates_from_wire};
@@ -103,11 +104,15 @@ impl Router {
             .scatter(call, QUERY, "do_query")
             .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
                 let request = NodeQuery { scope: Some(scope), limit, count: false };
-                Box::pin(async move { checked(client.query(request).await?, 1, &about) })
+                Box::pin(async move { checked(client.query(request).await?, 1, about).await })
             })
             .await?;
         let _span = call.span.child("do_merge");
-        Ok(page(merge(parts.into_iter().flatten().collect()), 0, limit as usize))
+        let rows: usize = parts.iter().flatten().map(Vec::len).sum();
+        let merge = move || page(merge(parts.into_iter().flatten().collect()), 0, limit as usize);
+        let rows = off_workers(rows * ROW_BYTES, merge).await?;
+        limits::check_answer(1, rows.len())?;
+        Ok(rows)
     }
 
     async fn count(&self, call: &Call, plan: &ReadPlan) -> Result<Vec<FieldData>, Failure> {

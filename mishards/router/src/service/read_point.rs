@@ -21,7 +21,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// How old the last read point may be for an eventual read that gets no other: well below the window, beyond which rows
 /// that were hidden since are gone.
 const EVENTUAL: Duration = Duration::from_secs(60);
-const TRIES: usize = 240;
+/// How long a read waits for a read point: the lease of a writable node that died, and the time to take over.
+const PATIENCE: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Guarantee timestamps below this are marks of levels, not times.
@@ -75,7 +76,7 @@ impl Router {
         let asking = Asking {
             database: &named.database.name,
             collection: name,
-            tries: if level >= EVENTUALLY && !asked.exactly && wanted == Timestamp::ZERO { 1 } else { TRIES },
+            once: level >= EVENTUALLY && !asked.exactly && wanted == Timestamp::ZERO,
             standby_from: (level == SESSION || level >= EVENTUALLY)
                 .then_some(wanted)
                 .filter(|_| !asked.exactly),
@@ -112,6 +113,12 @@ impl Router {
             point.timestamp = wanted;
         }
         let named = self.known(&named.database.name, name)?;
+        // The name is an alias that was switched meanwhile: the last delete is another collection's.
+        if named.collection.id.0 != answer.collection_id {
+            return Err(Error::unavailable(format!(
+                "{name} means another collection than a moment ago, ask again"
+            )));
+        }
         Ok((point, named))
     }
 
@@ -145,8 +152,9 @@ impl Router {
     /// Asks the writable node, waiting through a takeover. Where a standby's word is enough, it is asked while nobody
     /// writes. The second value says that the writable node answered.
     async fn ask_writer(&self, asking: Asking<'_>) -> Result<(ReadPointResponse, bool)> {
-        let mut last = Error::unavailable("no writable node answers");
-        for _ in 0..asking.tries {
+        let mut last;
+        let until = self.clock.elapsed() + PATIENCE;
+        loop {
             match self.topology.writer() {
                 Ok(writer) => {
                     match until_gone(&writer, writer.client.read_point(asking.request(false))).await {
@@ -163,9 +171,11 @@ impl Router {
             if let Some(answer) = self.ask_standby(&asking).await {
                 return Ok((answer, false));
             }
+            if asking.once || self.clock.elapsed() >= until {
+                return Err(last);
+            }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(last)
     }
 
     async fn ask_standby(&self, asking: &Asking<'_>) -> Option<ReadPointResponse> {
@@ -204,7 +214,7 @@ pub(super) async fn until_gone<T>(
 struct Asking<'a> {
     database: &'a str,
     collection: &'a str,
-    tries: usize,
+    once: bool,
     /// A standby's word is enough when it has applied this.
     standby_from: Option<Timestamp>,
 }

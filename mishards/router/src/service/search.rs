@@ -9,6 +9,7 @@ use super::search_request::{Group, SearchJob};
 use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
+use crate::offload::off_workers;
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
 use crate::wire::{Place, ids_of, templates_from_wire};
@@ -115,34 +116,73 @@ impl Router {
         job: &SearchJob,
         request: NodeSearch,
     ) -> Result<Vec<Vec<Row>>, Failure> {
-        let scatter = self.scatter(call, what, "do_search");
-        let (request, nq) = (Arc::new(request), job.nq);
-        let parts = scatter
-            .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
-                let request = NodeSearch { scope: Some(scope), ..NodeSearch::clone(&request) };
-                Box::pin(async move { checked(client.search(request).await?, nq, &about) })
-            })
-            .await?;
-        let span = call.span.child("do_merge");
-        let _timer = self.metrics.gather_seconds.start_timer();
-        let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
-        for lists in parts {
-            lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
+        let (mut request, nq) = (request, job.nq);
+        loop {
+            let k = request.k;
+            let scatter = self.scatter(call, what, "do_search");
+            let asked = Arc::new(request.clone());
+            let parts = scatter
+                .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
+                    let request = NodeSearch { scope: Some(scope), ..NodeSearch::clone(&asked) };
+                    Box::pin(async move { checked(client.search(request).await?, nq, about).await })
+                })
+                .await?;
+            let span = call.span.child("do_merge");
+            let _timer = self.metrics.gather_seconds.start_timer();
+            let rows: usize = parts.iter().flatten().map(Vec::len).sum();
+            span.set("candidates", rows as i64);
+            let job = job.clone();
+            let merged = off_workers(rows * ROW_BYTES, move || merge_all(&job, parts, k as usize)).await?;
+            match merged {
+                Some(lists) => return Ok(lists),
+                // Copies that are not shown took places in some lists: these are to be longer.
+                None => request.k = k.saturating_mul(2),
+            }
         }
-        span.set("candidates", by_query.iter().flatten().map(Vec::len).sum::<usize>() as i64);
-        Ok(by_query.into_iter().map(|lists| finish(job, merge(lists))).collect())
     }
 }
 
+/// What a row takes while it is merged, about.
+pub(super) const ROW_BYTES: usize = 96;
+
+/// The final rows of each query, from the lists of all nodes with up to `k` rows each. Nothing when some may be missing
+/// because copies of keys that are not shown stood in their places.
+fn merge_all(job: &SearchJob, parts: Vec<Vec<Vec<Row>>>, k: usize) -> Option<Vec<Vec<Row>>> {
+    let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
+    for lists in parts {
+        lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
+    }
+    let wanted = job.limit + job.offset;
+    let merged = by_query.into_iter().map(|lists| {
+        let whole = known_whole(&lists, k);
+        let total: usize = lists.iter().map(Vec::len).sum();
+        let rows = merge(lists);
+        let is_whole = match (whole, rows.get(wanted.saturating_sub(1))) {
+            (Some(whole), Some(last)) => last.distance <= whole,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        (job.group.is_some() || total == rows.len() || is_whole).then(|| finish(job, rows))
+    });
+    merged.collect()
+}
+
+/// Up to which distance lists of up to `k` rows have everything together; nothing when none was cut.
+fn known_whole(lists: &[Vec<Row>], k: usize) -> Option<f32> {
+    let reach = |list: &Vec<Row>| list.last().filter(|_| list.len() >= k).map(|row| row.distance);
+    lists.iter().filter_map(reach).min_by(f32::total_cmp)
+}
+
 /// A node's rows, if they fit the question.
-pub(super) fn checked(
+pub(super) async fn checked(
     mut batch: RowBatch,
     queries: usize,
-    about: &About,
+    about: About,
 ) -> std::result::Result<Answer<Vec<Vec<Row>>>, Failure> {
     let served = batch.served.clone();
     batch.count = 0;
-    match decode(batch, queries, about) {
+    let bytes = batch.rows.len() * ROW_BYTES;
+    match off_workers(bytes, move || decode(batch, queries, &about)).await? {
         Some(value) => Ok(Answer { value, served }),
         None => Err(does_not_fit(served.as_ref())),
     }
@@ -160,15 +200,19 @@ fn finish(job: &SearchJob, rows: Vec<Row>) -> Vec<Row> {
     if let Some(group) = &job.group {
         return page_groups(rows, job.offset, job.limit, group.size, group.strict);
     }
-    let Some(page_of) = &job.iterator else { return page(rows, job.offset, job.limit) };
-    // One row more was asked for: rows at the score where the page would break go to the next page, whole, unless
-    // they are the whole page. So a later page, which starts beyond the last score, misses none.
-    let mut rows = rows;
-    if let Some(next) = rows.get(page_of.batch).map(|r| r.distance) {
-        rows.truncate(page_of.batch);
-        if rows.first().is_some_and(|r| r.distance < next) {
-            rows.retain(|r| r.distance < next);
-        }
+    match &job.iterator {
+        Some(page_of) => iterator_page(rows, page_of.batch),
+        None => page(rows, job.offset, job.limit),
+    }
+}
+
+/// A page of an iterator. The next one begins beyond this one's last score, so all rows of one score are on one page: those
+/// at the score where the page would break go to the next, unless they are the whole page. Then it is as long as they are.
+fn iterator_page(mut rows: Vec<Row>, batch: usize) -> Vec<Row> {
+    let Some(last) = rows.get(batch.saturating_sub(1)).map(|r| r.distance) else { return rows };
+    rows.truncate(rows.partition_point(|r| r.distance <= last));
+    if rows.len() > batch && rows.first().is_some_and(|r| r.distance < last) {
+        rows.retain(|r| r.distance < last);
     }
     rows
 }
@@ -186,7 +230,8 @@ fn node_request(job: &SearchJob) -> NodeSearch {
         metric: job.metric.name().to_owned(),
         vectors: job.vectors.clone(),
         nq: job.nq as u32,
-        k: (job.limit + job.offset + usize::from(job.iterator.is_some())) as u32,
+        k: (job.limit + job.offset) as u32,
+        with_ties: job.iterator.is_some(),
         ef: job.ef as u32,
         exact: job.exact,
         radius: job.radius,
@@ -214,9 +259,11 @@ fn answer(
         let field = collection.schema.field_by_id(group.field).filter(|f| f.data_type != DataType::Json);
         group_column(field, &group.name, &groups)
     });
+    let bound = lists.last().and_then(|list| list.last()).map(|row| job.metric.distance(row.distance));
     let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
         token: if page.token.is_empty() { format!("{:x}", plan.scope.timestamp) } else { page.token.clone() },
-        last_bound: scores.last().copied().or(page.last_bound).unwrap_or(if job.metric == Metric::L2 {
+        // Not rounded: the next page begins there.
+        last_bound: bound.or(page.last_bound).unwrap_or(if job.metric == Metric::L2 {
             f32::MAX
         } else {
             -f32::MAX

@@ -92,6 +92,7 @@ impl SearchJob {
             Some(ef) => ef,
             None => DEFAULT_EF.max((limit + offset) as i64),
         };
+        limits::check_answer(nq, limit + offset)?;
         let round_decimal = round_decimal(&params)?;
         Ok(SearchJob {
             field: field.clone(),
@@ -101,7 +102,8 @@ impl SearchJob {
             limit,
             offset,
             ef: ef.clamp(1, 1 << 20) as usize,
-            exact: index.is_some_and(|i| i.kind == "FLAT"),
+            // A walk may miss rows, and an iterator must not.
+            exact: is_iterator || index.is_some_and(|i| i.kind == "FLAT"),
             radius,
             range_filter,
             round_decimal,

@@ -15,6 +15,22 @@ pub const EF: usize = 64;
 pub const ENOUGH: f64 = 0.95;
 pub const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
 
+/// What the graph finds, without the rows that are as far as the last one wanted.
+pub fn find(
+    index: &HnswIndex,
+    vectors: Vectors,
+    query: &Query,
+    params: SearchParams,
+    filter: Option<&Bitmap>,
+) -> Vec<(f32, u32)> {
+    let mut found = index.search(vectors, query, params, filter, &NEVER);
+    if let Some(last) = found.get(params.k.max(1) - 1).map(|hit| hit.0) {
+        assert!(found.iter().skip(params.k).all(|hit| hit.0 == last), "more than ties beyond k");
+    }
+    found.truncate(params.k);
+    found
+}
+
 /// Nobody leaves.
 pub static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -161,7 +177,7 @@ pub fn recall(
     for i in 0..questions.len() {
         let query = Query::new(index.metric(), questions.row(i));
         let exact = scan(rows.view(), &query, params, filter, &NEVER).rows;
-        let found = index.search(rows.view(), &query, params, filter, &NEVER);
+        let found = find(&index, rows.view(), &query, params, filter);
         assert_sound(rows, &query, params, filter, &found);
         let last = exact.last().map_or(f32::NEG_INFINITY, |hit| hit.0);
         hits += found.iter().filter(|hit| hit.0 <= last).count().min(exact.len());
