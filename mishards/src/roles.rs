@@ -36,7 +36,7 @@ pub async fn standalone(config: Config) -> Result<(), String> {
     tracing::info!(address = base.config.text("server.listen"), data_dir = %base.shared_dir().display(), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let serve = client_server::serve(clients, router, max, stop.clone());
-    let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
+    let served = until_done(serve, Some(&writer), &stop, base.config.duration("server.drain_seconds")?).await;
     writer.drain().await;
     served
 }
@@ -53,9 +53,9 @@ pub async fn router(config: Config) -> Result<(), String> {
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, shown, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
-    let closing = after(stop, base.config.seconds("server.leave_seconds")?);
+    let closing = after(stop, base.config.duration("server.leave_seconds")?);
     let serve = client_server::serve(clients, router, max, closing.clone());
-    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
+    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
@@ -74,7 +74,7 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let follow = tokio::spawn(node.follow_log(Peers::follow(&discovery, own), parts.ingest.window));
     tokio::spawn(node.tidy());
     let announced = announce(&base, discovery)?;
-    let patience = base.config.seconds("server.drain_seconds")?;
+    let patience = base.config.duration("server.drain_seconds")?;
     let serve = tokio::spawn(leave_first(
         announced,
         stop.clone(),
@@ -111,7 +111,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
     let announced = announce(&base, discovery)?;
     // It says that it leaves, and goes on answering while others open what it holds.
-    let closing = after(stop.clone(), base.config.seconds("node.leave_seconds")?);
+    let closing = after(stop.clone(), base.config.duration("node.leave_seconds")?);
     let (leaving, asked) = (node.clone(), stop.clone());
     tokio::spawn(async move {
         asked.cancelled().await;
@@ -119,7 +119,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     });
     let serve = node_server::serve(api, node, closing.clone());
     let serve = leave_first(announced, stop, serve);
-    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
+    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// Begins what a read-only node does besides answering. `own` is its name.
