@@ -45,6 +45,8 @@ impl Node {
             growing_rows: view.map_or(0, |view| view.growing_rows() as u64),
             open_segments: inner.cache.open_segments() as u64,
             schema_change,
+            quarantined_segments: inner.metrics.quarantined_segments.get() as u64,
+            incomplete_segments: inner.metrics.incomplete_segments.get() as u64,
         }
     }
 

@@ -11,6 +11,7 @@ mod filter;
 mod follower;
 mod fresh_rows;
 mod grpc;
+mod lost_files;
 mod metrics;
 mod open;
 mod options;

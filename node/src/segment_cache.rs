@@ -1,6 +1,7 @@
 //! Segments held open: verified, mapped, with the deletes that are known so far applied.
 
 use crate::deletes::Deletes;
+use crate::lost_files::LostFile;
 use crate::tombstones::Tombstones;
 use crate::unit::Unit;
 use crate::{Failure, Metrics, Result};
@@ -35,6 +36,7 @@ struct Slot {
     open: Option<Open>,
     /// When it was found damaged, and how.
     damaged: Option<(Duration, Failure)>,
+    lost: LostFile,
 }
 
 impl Slot {
@@ -107,9 +109,13 @@ impl SegmentCache {
             None => self.load(segment, schema, files),
         };
         let opened = self.once_more(opened, segment, schema);
+        if opened.is_err() {
+            slot.lost.note(segment.id, now, &opened, &self.metrics);
+        }
         let mut open = slot.note(now, opened)?;
         open.used = now;
         let unit = self.apply(&mut open, segment, deltas);
+        slot.lost.note(segment.id, now, &unit, &self.metrics);
         slot.open = Some(open);
         unit
     }
@@ -123,6 +129,7 @@ impl SegmentCache {
             let now = self.clock.elapsed();
             slot.check(now)?;
             let opened = self.once_more(self.load(segment, schema, files), segment, schema);
+            slot.lost.note(segment.id, now, &opened, &self.metrics);
             let open = slot.note(now, opened)?;
             slot.open = Some(Open { used: self.clock.elapsed(), ..open });
         }
@@ -145,19 +152,21 @@ impl SegmentCache {
     /// Closes what has not been used for a while, and counts what is left.
     pub fn close_idle(&self) {
         let now = self.clock.elapsed();
-        let (mut open, mut quarantined) = (0, 0);
+        let (mut open, mut quarantined, mut incomplete) = (0, 0, 0);
         let mut is_needed = |slot: &Arc<Mutex<Slot>>| {
             // One that is being opened.
             let Ok(slot) = slot.try_lock() else { return true };
             let used = slot.open.as_ref().is_some_and(|open| now.saturating_sub(open.used) <= IDLE);
             open += i64::from(used);
             quarantined += i64::from(slot.is_quarantined(now));
-            used || slot.is_quarantined(now)
+            incomplete += i64::from(slot.lost.file(now).is_some());
+            used || slot.is_quarantined(now) || slot.lost.file(now).is_some()
         };
         lock(&self.slots).retain(|_, slot| is_needed(slot));
         lock(&self.deltas).clear();
         self.metrics.open_segments.set(open);
         self.metrics.quarantined_segments.set(quarantined);
+        self.metrics.incomplete_segments.set(incomplete);
     }
 
     fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {

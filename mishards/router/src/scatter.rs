@@ -193,7 +193,7 @@ impl Scatter<'_> {
             Some(failure) if matches!(failure.kind, Kind::SnapshotTooOld | Kind::Unreadable) => {
                 failure.clone()
             }
-            Some(Failure { kind: Kind::Busy, error }) => {
+            Some(Failure { kind: Kind::Busy, error, .. }) => {
                 self.metrics.busy_total.inc();
                 Failure::new(Kind::Busy, Error::rate_limit(&error.message))
             }

@@ -68,6 +68,27 @@ async fn when_nobody_answers_well_there_is_an_error_and_no_part_of_an_answer() {
     }
 }
 
+/// A file that nobody finds is lost if the catalog names it; else the read was planned too long ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_catalog_names_and_nobody_finds_is_lost() {
+    let cluster = Make::of(&["a", "b", "w"], 3).start().await;
+    let file = cluster.catalog.borrow().segments().next().unwrap().footer.path.clone();
+    for (lacks, code, said) in [
+        (file.as_str(), Code::INTEGRITY, "restore it"),
+        ("segments/removed", Code::UNAVAILABLE, "snapshot too old"),
+    ] {
+        ["a", "b", "w"].iter().for_each(|node| cluster.node(node).does(Does::Lack(lacks.to_owned())));
+        let error = cluster.search_as(&Call::of("default"), EVENTUALLY).await.unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(said), "{error}");
+        assert_eq!(error.message.contains(lacks), code == Code::INTEGRITY, "{error}");
+    }
+    assert_eq!(cluster.metrics.lost_files_total.get(), 1);
+    // Another node may have a copy.
+    cluster.node("w").does(Does::Answer);
+    assert_eq!(cluster.search_as(&Call::of("default"), EVENTUALLY).await.unwrap(), cluster.expected());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_come_back_together_share_the_work_at_once() {
     let present = ["a", "b", "w"].map(str::to_owned).to_vec();

@@ -9,6 +9,7 @@ mod hybrid;
 mod indexes;
 mod info;
 mod load;
+mod lost_files;
 mod names;
 mod output;
 mod partitions;
@@ -31,6 +32,7 @@ use crate::placement::PlacementPolicy;
 use crate::placer::Placer;
 use crate::scatter::Scatter;
 use crate::topology::Topology;
+use lost_files::LostFiles;
 use mishards_catalog::Command;
 use mishards_proto::node::ChangeRequest;
 use mishards_trace::Tracer;
@@ -75,6 +77,7 @@ pub struct Router {
     pub(crate) metrics: Metrics,
     pub(crate) tracer: Tracer,
     read_points: ReadPoints,
+    lost_files: LostFiles,
     next_identifier: AtomicI64,
     _follow: EndsWithRouter,
 }
@@ -105,6 +108,7 @@ impl Router {
             tracer,
             _follow: EndsWithRouter(follow),
             read_points: ReadPoints::default(),
+            lost_files: LostFiles::default(),
             next_identifier,
         })
     }
