@@ -23,12 +23,10 @@ pub async fn standalone(config: Config) -> Result<(), String> {
     let name = base.config.text("node.name").to_owned();
     let (discovery, connect) = connect_local(&name, node.clone());
     let router = base.router(discovery, connect, None)?;
-    let ready = Arc::clone(&router);
-    let draining = stop.clone();
     tokio::spawn(ops::serve(
         ops_port,
         base.registry.clone(),
-        Arc::new(move || ready.is_ready() && !draining.is_cancelled()),
+        ops::ready(&stop, Some(Arc::clone(&router)), Some(node.clone())),
         Some(Arc::clone(&router)),
         CancellationToken::new(),
     ));
@@ -47,10 +45,9 @@ pub async fn router(config: Config) -> Result<(), String> {
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let router = base.router(base.discovery()?, connect_grpc(), Some(base.catalog()?))?;
-    let (ready, draining) = (Arc::clone(&router), stop.clone());
-    let is_ready = Arc::new(move || ready.is_ready() && !draining.is_cancelled());
+    let ready = ops::ready(&stop, Some(Arc::clone(&router)), None);
     let shown = Some(Arc::clone(&router));
-    tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, shown, CancellationToken::new()));
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, shown, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let closing = after(stop, base.config.duration("server.leave_seconds")?);
@@ -66,8 +63,7 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let (node, parts) = base.node()?;
     let discovery = base.discovery()?;
     node.stand_by();
-    let draining = stop.clone();
-    let ready = Arc::new(move || !draining.is_cancelled());
+    let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     node.look_at_directory().await.map_err(|e| e.to_string())?;
     let own = base.config.text("node.name");
@@ -105,8 +101,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
     start_reading(&node, &discovery, base.config.text("node.name")).await?;
-    let draining = stop.clone();
-    let ready = Arc::new(move || !draining.is_cancelled());
+    let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
     let announced = announce(&base, discovery)?;

@@ -3,6 +3,7 @@
 
 mod admission;
 mod columns;
+mod contact;
 mod deletes;
 mod describe;
 mod directory;

@@ -169,6 +169,22 @@ impl SegmentCache {
         self.metrics.incomplete_segments.set(incomplete);
     }
 
+    /// Segments that are damaged or lack a file, in words.
+    pub fn faults(&self) -> Vec<String> {
+        let now = self.clock.elapsed();
+        let mut faults = Vec::new();
+        for (id, slot) in lock(&self.slots).iter() {
+            // One that is being opened is told of later.
+            let Ok(slot) = slot.try_lock() else { continue };
+            if let Some((_, failure)) = slot.damaged.as_ref().filter(|_| slot.is_quarantined(now)) {
+                faults.push(format!("segment {id} is damaged and not served: {failure}"));
+            }
+            faults.extend(slot.lost.file(now).map(|file| format!("segment {id} lacks its file {file}")));
+        }
+        faults.sort_unstable();
+        faults
+    }
+
     fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {
         let footer = self.storage.read(&segment.footer.path)?;
         let mut failure = None;

@@ -16,6 +16,7 @@ mod partitions;
 mod query;
 mod read;
 mod read_point;
+mod readiness;
 mod rows;
 mod search;
 mod search_request;
@@ -111,11 +112,6 @@ impl Router {
             lost_files: LostFiles::default(),
             next_identifier,
         })
-    }
-
-    /// Whether requests can be answered now.
-    pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready() && self.topology.is_ready()
     }
 
     /// Sub-queries for a call; `name` is that of their span.

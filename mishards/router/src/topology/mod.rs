@@ -3,6 +3,7 @@
 mod members;
 mod nodes;
 mod probe;
+mod readiness;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -111,12 +112,6 @@ impl Topology {
             }
             tokio::time::sleep(TAKEOVER_PAUSE).await;
         }
-    }
-
-    /// Ready once the whole cluster was there; after that as long as any node answers, for searches do not need the
-    /// writer.
-    pub fn is_ready(&self) -> bool {
-        self.writer_seen.load(Ordering::Relaxed) && !self.nodes.load().by_name.is_empty()
     }
 
     /// The cluster was there before this process began: what it left on disk says so.
