@@ -10,8 +10,57 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What `discovery.plugin` may be.
-const PLUGINS: &str = "static, dns, catalog, consul, etcd, zookeeper, kubernetes, exec";
+/// What `discovery.plugin` may be in this build.
+pub fn plugins() -> Vec<&'static str> {
+    let mut plugins = vec!["static", "dns", "catalog", "consul", "etcd", "zookeeper", "kubernetes", "exec"];
+    let is_built = |plugin: &&str| match *plugin {
+        "dns" => cfg!(feature = "dns"),
+        "zookeeper" => cfg!(feature = "zookeeper"),
+        _ => true,
+    };
+    plugins.retain(is_built);
+    plugins
+}
+
+/// Refuses settings of the plugin that do not go together, without opening anything.
+pub fn check(config: &Config) -> Result<(), String> {
+    let plugin = config.text("discovery.plugin");
+    let need = match plugin {
+        "dns" => "discovery.dns_name",
+        "consul" | "etcd" | "zookeeper" => "discovery.address",
+        "kubernetes" => "discovery.label_selector",
+        "exec" => "discovery.command",
+        _ => return Ok(()),
+    };
+    let value = needed(config, need)?;
+    let service = config.text("discovery.service");
+    let refuse = |key: &str, what: &str| Err(format!("{}: {key} {what}", config.source(key)));
+    let speaks_http = matches!(plugin, "consul" | "etcd");
+    if speaks_http && !is_http(&value) {
+        let what = format!("must be http://host:port or https://host:port for {plugin}, not {value:?}");
+        return refuse(need, &what);
+    }
+    let token = config.text("discovery.token");
+    if matches!(plugin, "etcd" | "zookeeper") && !token.is_empty() && !token.contains(':') {
+        return refuse("discovery.token", &format!("must be of the form user:password for {plugin}"));
+    }
+    if plugin == "zookeeper" && format!("/{service}/").contains("//") {
+        return refuse(
+            "discovery.service",
+            &format!("must be a part of a path for zookeeper, not {service:?}"),
+        );
+    }
+    match (config.text("discovery.cert_file"), config.text("discovery.key_file")) {
+        (cert, "") if !cert.is_empty() => refuse("discovery.cert_file", "needs discovery.key_file"),
+        ("", key) if !key.is_empty() => refuse("discovery.key_file", "needs discovery.cert_file"),
+        _ => Ok(()),
+    }
+}
+
+fn is_http(text: &str) -> bool {
+    let is_url = |uri: http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    text.parse().is_ok_and(is_url)
+}
 
 /// A plugin, or why there is none.
 type Plugin = Result<Arc<dyn Discovery>, String>;
@@ -48,13 +97,16 @@ pub fn plugin(config: &Config, heartbeats: &Arc<dyn Heartbeats>) -> Plugin {
         })),
         "dns" => dns(config),
         "zookeeper" => zookeeper(config),
-        other => Err(format!("discovery.plugin {other:?} is not known; this version has: {PLUGINS}")),
+        other => Err(format!(
+            "discovery.plugin {other:?} is not known; this version has: {}",
+            plugins().join(", ")
+        )),
     }
 }
 
 /// How long an announcement lives without being renewed.
 pub fn ttl(config: &Config) -> Result<Duration, String> {
-    config.seconds("discovery.ttl_seconds")
+    config.duration("discovery.ttl_seconds")
 }
 
 /// Where others reach this node.
@@ -105,7 +157,7 @@ fn zookeeper(_: &Config) -> Plugin {
 }
 
 fn set(config: &Config, key: &str) -> Option<String> {
-    Some(config.text(key)).filter(|text| !text.is_empty()).map(str::to_owned)
+    Some(config.text(key)).filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
 fn needed(config: &Config, key: &str) -> Result<String, String> {

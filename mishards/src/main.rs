@@ -38,7 +38,11 @@ fn run(cli: cli::Cli) -> Result<(), String> {
         .map_err(|e| format!("cannot start the runtime: {e}"))?;
     match cli.command {
         cli::Command::Config { config } => {
-            print!("{}", config::load(config.as_deref(), &[])?.explain());
+            let config = config::load(config.as_deref(), &[])?;
+            if let Some(warning) = config.warning() {
+                eprintln!("mishards: warning: {warning}");
+            }
+            print!("{}", config.explain());
             Ok(())
         }
         cli::Command::Status { router, json } => runtime.block_on(operator::status(&router.ops, json)),
@@ -73,5 +77,8 @@ fn run(cli: cli::Cli) -> Result<(), String> {
 fn start(file: Option<&std::path::Path>, flags: &[(&str, Option<String>)]) -> Result<config::Config, String> {
     let config = config::load(file, flags)?;
     telemetry::start(&config)?;
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
     Ok(config)
 }

@@ -16,12 +16,9 @@ use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::net::TcpListener;
 
 const MEMORY_SHARE: u64 = 4;
-/// A shorter time for a sub-query would fail healthy nodes.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
 
 fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
@@ -153,7 +150,7 @@ impl Base {
         let options = MySqlOptions {
             url: url.to_owned(),
             connections: self.config.number("cluster.catalog_connections")? as u32,
-            session_timeout: self.config.seconds("lease.ttl_seconds")?,
+            session_timeout: self.config.duration("lease.ttl_seconds")?,
         };
         Ok(Database::of(MySql::open(&options).map_err(text)?))
     }
@@ -163,8 +160,8 @@ impl Base {
             name: self.config.text("node.name").to_owned(),
             cluster_id: self.config.text("cluster.id").to_owned(),
             search_threads: self.config.number("node.search_threads")? as usize,
-            catch_up_wait: Duration::from_millis(self.config.number("node.catch_up_ms")?),
-            max_subqueries: self.config.number("node.max_subqueries")?.max(1) as usize,
+            catch_up_wait: self.config.duration("node.catch_up_ms")?,
+            max_subqueries: self.config.number("node.max_subqueries")? as usize,
         })
     }
 
@@ -175,16 +172,17 @@ impl Base {
             bytes => bytes,
         };
         Ok(IngestOptions {
-            seal_rows: c.number("ingest.seal_rows")?.max(1) as usize,
-            seal_bytes: c.number("ingest.seal_bytes")?.max(1) as usize,
-            seal_age: c.seconds("ingest.seal_age_seconds")?,
+            seal_rows: c.number("ingest.seal_rows")? as usize,
+            seal_bytes: c.number("ingest.seal_bytes")? as usize,
+            seal_age: c.duration("ingest.seal_age_seconds")?,
             growing_limit_bytes: limit as usize,
-            delta_max_deletes: c.number("ingest.delta_max_deletes")?.max(1) as usize,
+            delta_max_deletes: c.number("ingest.delta_max_deletes")? as usize,
             merge_max_rows: c.number("ingest.merge_max_rows")? as usize,
             merge_max_bytes: c.number("ingest.merge_max_bytes")?,
-            window: c.seconds("retention.window_seconds")?,
-            log_file_bytes: c.number("log.file_bytes")?.max(4096),
-            lease_ttl: c.seconds("lease.ttl_seconds")?,
+            window: c.duration("retention.window_seconds")?,
+            log_file_bytes: c.number("log.file_bytes")?,
+            replay_limit_bytes: c.number("log.replay_limit_bytes")?,
+            lease_ttl: c.duration("lease.ttl_seconds")?,
             background_threads: c.number("ingest.background_threads")? as usize,
         })
     }
@@ -236,8 +234,9 @@ impl Base {
         Ok(Router::new(RouterParts {
             options: RouterOptions {
                 version: self.config.text("protocol.version").to_owned(),
-                subquery_patience: self.config.seconds("router.subquery_seconds")?.max(SHORTEST_PATIENCE),
-                slow_query: Duration::from_millis(self.config.number("log.slow_query_ms")?),
+                subquery_patience: self.config.duration("router.subquery_seconds")?,
+                request_patience: self.config.duration("router.request_seconds")?,
+                slow_query: self.config.duration("log.slow_query_ms")?,
             },
             topology,
             catalog: view,

@@ -23,12 +23,10 @@ pub async fn standalone(config: Config) -> Result<(), String> {
     let name = base.config.text("node.name").to_owned();
     let (discovery, connect) = connect_local(&name, node.clone());
     let router = base.router(discovery, connect, None)?;
-    let ready = Arc::clone(&router);
-    let draining = stop.clone();
     tokio::spawn(ops::serve(
         ops_port,
         base.registry.clone(),
-        Arc::new(move || ready.is_ready() && !draining.is_cancelled()),
+        ops::ready(&stop, Some(Arc::clone(&router)), Some(node.clone())),
         Some(Arc::clone(&router)),
         CancellationToken::new(),
     ));
@@ -36,7 +34,7 @@ pub async fn standalone(config: Config) -> Result<(), String> {
     tracing::info!(address = base.config.text("server.listen"), data_dir = %base.shared_dir().display(), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let serve = client_server::serve(clients, router, max, stop.clone());
-    let served = until_done(serve, Some(&writer), &stop, base.config.seconds("server.drain_seconds")?).await;
+    let served = until_done(serve, Some(&writer), &stop, base.config.duration("server.drain_seconds")?).await;
     writer.drain().await;
     served
 }
@@ -47,15 +45,14 @@ pub async fn router(config: Config) -> Result<(), String> {
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let router = base.router(base.discovery()?, connect_grpc(), Some(base.catalog()?))?;
-    let (ready, draining) = (Arc::clone(&router), stop.clone());
-    let is_ready = Arc::new(move || ready.is_ready() && !draining.is_cancelled());
+    let ready = ops::ready(&stop, Some(Arc::clone(&router)), None);
     let shown = Some(Arc::clone(&router));
-    tokio::spawn(ops::serve(ops_port, base.registry.clone(), is_ready, shown, CancellationToken::new()));
+    tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, shown, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
-    let closing = after(stop, base.config.seconds("server.leave_seconds")?);
+    let closing = after(stop, base.config.duration("server.leave_seconds")?);
     let serve = client_server::serve(clients, router, max, closing.clone());
-    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
+    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
@@ -66,15 +63,14 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let (node, parts) = base.node()?;
     let discovery = base.discovery()?;
     node.stand_by();
-    let draining = stop.clone();
-    let ready = Arc::new(move || !draining.is_cancelled());
+    let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     node.look_at_directory().await.map_err(|e| e.to_string())?;
     let own = base.config.text("node.name");
     let follow = tokio::spawn(node.follow_log(Peers::follow(&discovery, own), parts.ingest.window));
     tokio::spawn(node.tidy());
     let announced = announce(&base, discovery)?;
-    let patience = base.config.seconds("server.drain_seconds")?;
+    let patience = base.config.duration("server.drain_seconds")?;
     let serve = tokio::spawn(leave_first(
         announced,
         stop.clone(),
@@ -105,13 +101,12 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
     start_reading(&node, &discovery, base.config.text("node.name")).await?;
-    let draining = stop.clone();
-    let ready = Arc::new(move || !draining.is_cancelled());
+    let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
     let announced = announce(&base, discovery)?;
     // It says that it leaves, and goes on answering while others open what it holds.
-    let closing = after(stop.clone(), base.config.seconds("node.leave_seconds")?);
+    let closing = after(stop.clone(), base.config.duration("node.leave_seconds")?);
     let (leaving, asked) = (node.clone(), stop.clone());
     tokio::spawn(async move {
         asked.cancelled().await;
@@ -119,7 +114,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     });
     let serve = node_server::serve(api, node, closing.clone());
     let serve = leave_first(announced, stop, serve);
-    until_done(serve, None, &closing, base.config.seconds("server.drain_seconds")?).await
+    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// Begins what a read-only node does besides answering. `own` is its name.

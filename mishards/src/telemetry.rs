@@ -15,14 +15,13 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Starts logging to standard error.
 pub fn start(config: &Config) -> Result<(), String> {
-    let level = config.text("log.level");
+    let level = config.list("log.level").join(",");
     let filter =
-        EnvFilter::try_new(level).map_err(|e| format!("log.level {level:?} is no log filter: {e}"))?;
+        EnvFilter::try_new(&level).map_err(|e| format!("log.level {level:?} is no log filter: {e}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.text("log.format") {
         "json" => lines.json().flatten_event(true).try_init(),
-        "text" => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        other => return Err(format!("log.format must be text or json, not {other:?}")),
+        _ => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
     };
     started.map_err(|e| format!("cannot start logging: {e}"))
 }
@@ -40,11 +39,7 @@ impl Traces {
         if endpoint.is_empty() {
             return Ok(Traces::default());
         }
-        let ratio = config.text("trace.sample_ratio");
-        let ratio = match ratio.trim().parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-            _ => return Err(format!("trace.sample_ratio must be a number from 0 to 1, not {ratio:?}")),
-        };
+        let ratio = config.ratio("trace.sample_ratio")?;
         let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
         let exporter = exporter.map_err(|e| format!("trace.endpoint {endpoint:?} cannot be used: {e}"))?;
         let resource = Resource::builder()

@@ -25,6 +25,9 @@ impl Node {
             commit_seq: view.last_schema_change.commit_seq,
             commit_id: view.last_schema_change.commit_id,
         });
+        let last_delete =
+            writer.as_ref().and(view.as_ref()).and_then(|v| v.last_delete.values().max().copied());
+        let heard = inner.contact.ago().filter(|_| writer.is_none());
         let applied = view.as_ref().map_or_else(|| inner.deletes.applied(), |view| view.applied);
         let standby = inner.stands_by.load(Ordering::Relaxed);
         let epoch = writer.as_ref().map_or(0, |w| w.log_id().epoch.0);
@@ -45,6 +48,10 @@ impl Node {
             growing_rows: view.map_or(0, |view| view.growing_rows() as u64),
             open_segments: inner.cache.open_segments() as u64,
             schema_change,
+            last_delete: last_delete.unwrap_or_default().0,
+            heard_ago_ms: heard.map(|ago| ago.as_millis() as u64),
+            quarantined_segments: inner.metrics.quarantined_segments.get() as u64,
+            incomplete_segments: inner.metrics.incomplete_segments.get() as u64,
         }
     }
 
@@ -71,7 +78,28 @@ impl Node {
             Err(failure) => (LOST, Some(failure)),
         };
         self.inner.directory.store(now, Ordering::Relaxed);
+        self.inner.directory_fault.store(failure.as_ref().map(|failure| Arc::new(failure.to_string())));
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Why this node cannot answer; empty when it can.
+    pub fn not_ready(&self) -> Vec<String> {
+        if self.sees_its_directory() {
+            return Vec::new();
+        }
+        let fault = self.inner.directory_fault.load();
+        let unmarked = "the shared directory has no marker file yet: no writable node has begun there";
+        vec![fault.as_ref().map_or_else(|| unmarked.to_owned(), |fault| fault.to_string())]
+    }
+
+    /// What needs a look, though this node answers. Segments that are damaged or lack a file are no reason to send it no
+    /// requests: it answers for all others, another node may have whole copies, and a file that is lost in the shared
+    /// directory would take all nodes away at once.
+    pub fn warnings(&self) -> Vec<String> {
+        let fault = self.inner.directory_fault.load_full().filter(|_| self.sees_its_directory());
+        let mut warnings: Vec<String> = fault.iter().map(|fault| fault.to_string()).collect();
+        warnings.extend(self.inner.cache.faults());
+        warnings
     }
 
     /// Whether it has seen the marker, and saw it when it looked last.

@@ -7,7 +7,10 @@ use mishards_types::{Entropy, Incarnation, checksum};
 
 /// Its name. Written once, by the first writer of a cluster.
 pub const MARKER: &str = "cluster";
-const TITLE: &str = "mishards shared directory, format 1";
+const TITLE: &str = "mishards shared directory, format ";
+/// The newest format that is read here, and the one that is written. It is that of all files of the directory which have
+/// none of their own, such as the epoch marker.
+const FORMAT: u32 = 1;
 
 /// The id of the directory; `None` when it has no marker yet. One of another cluster, or a damaged one, is an error.
 pub fn directory_id(storage: &dyn Storage, cluster: &str) -> Result<Option<u64>> {
@@ -17,11 +20,19 @@ pub fn directory_id(storage: &dyn Storage, cluster: &str) -> Result<Option<u64>>
         Err(e) => return Err(e.into()),
     };
     let text = String::from_utf8_lossy(&bytes);
-    let (theirs, id) = parse(&text).ok_or_else(|| {
+    let damaged = || {
         Failure::unreadable(format!(
             "{MARKER}: the marker of the shared directory cannot be read: restore the file from a copy"
         ))
-    })?;
+    };
+    let (format, rest) = body_of(&text).ok_or_else(damaged)?;
+    if format > FORMAT {
+        return Err(Failure::internal(format!(
+            "{MARKER}: the shared directory was written by a newer version (format {format}, this version reads up to \
+             {FORMAT}): use a newer mishards"
+        )));
+    }
+    let (theirs, id) = parse(rest).ok_or_else(damaged)?;
     if theirs != cluster {
         return Err(Failure::internal(format!(
             "the shared directory belongs to cluster {theirs:?}, this node to {cluster:?}: correct cluster.shared_dir or \
@@ -76,19 +87,29 @@ pub fn mark_directory(
 }
 
 fn text_of(cluster: &str, id: u64) -> String {
-    let body = format!("{TITLE}\ncluster: {cluster}\nid: {id:016x}\n");
+    with_checksum(&format!("{TITLE}{FORMAT}\ncluster: {cluster}\nid: {id:016x}\n"))
+}
+
+fn with_checksum(body: &str) -> String {
     let sum = checksum(body.as_bytes());
     format!("{body}checksum: {sum:016x}\n")
 }
 
-fn parse(text: &str) -> Option<(&str, u64)> {
+/// The format and what stands behind it; `None` when the checksum does not fit. Title and checksum are the same in every
+/// format.
+fn body_of(text: &str) -> Option<(u32, &str)> {
     let (body, sum) = text.split_at_checked(text.rfind("checksum: ")?)?;
     let sum = u64::from_str_radix(sum.strip_prefix("checksum: ")?.trim_end(), 16).ok()?;
     if sum != checksum(body.as_bytes()) {
         return None;
     }
-    let rest = body.strip_prefix(TITLE)?.strip_prefix("\ncluster: ")?;
-    let (cluster, id) = rest.rsplit_once("\nid: ")?;
+    let (format, rest) = body.strip_prefix(TITLE)?.split_once('\n')?;
+    Some((format.parse().ok()?, rest))
+}
+
+/// Cluster and id, of our format.
+fn parse(rest: &str) -> Option<(&str, u64)> {
+    let (cluster, id) = rest.strip_prefix("cluster: ")?.rsplit_once("\nid: ")?;
     Some((cluster, u64::from_str_radix(id.trim_end(), 16).ok()?))
 }
 
@@ -144,9 +165,26 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_of_a_newer_version_is_not_called_damaged() {
+        let disk = Memory::new();
+        disk.put(MARKER, &[with_checksum(&format!("{TITLE}2\nnothing: known\n")).as_bytes()]).unwrap();
+        for refused in [
+            directory_id(&disk, "c").map(drop).unwrap_err(),
+            claim_directory(&disk, "c", true, &[], A).unwrap_err(),
+        ] {
+            let text = &refused.error.message;
+            assert!(text.contains("newer version (format 2, this version reads up to 1)"), "{text}");
+            assert!(text.contains("use a newer mishards") && !text.contains("restore"), "{text}");
+        }
+        // Ours without what belongs to it is damage, whatever its checksum says.
+        disk.replace(MARKER, with_checksum(&format!("{TITLE}1\nnothing: known\n")).as_bytes()).unwrap();
+        assert_eq!(directory_id(&disk, "c").unwrap_err().error.code, Code::INTEGRITY);
+    }
+
+    #[test]
     fn a_damaged_marker_is_named() {
         let text = text_of("c", 5);
-        assert_eq!(parse(&text), Some(("c", 5)));
+        assert_eq!(parse(body_of(&text).unwrap().1), Some(("c", 5)));
         for i in 0..text.len() - 1 {
             let mut bytes = text.clone().into_bytes();
             bytes[i] ^= 1;

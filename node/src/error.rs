@@ -24,11 +24,13 @@ pub enum Kind {
 pub struct Failure {
     pub kind: Kind,
     pub error: UserError,
+    /// A file that is not there: removed since the read was planned, or lost.
+    pub missing_file: Option<String>,
 }
 
 impl Failure {
     pub fn new(kind: Kind, error: UserError) -> Failure {
-        Failure { kind, error }
+        Failure { kind, error, missing_file: None }
     }
 
     pub fn not_caught_up(what: impl std::fmt::Display) -> Failure {
@@ -37,6 +39,10 @@ impl Failure {
 
     pub fn too_old(what: impl std::fmt::Display) -> Failure {
         Failure::new(Kind::SnapshotTooOld, UserError::unavailable(format!("snapshot too old: {what}")))
+    }
+
+    pub fn file_missing(file: &str, what: impl std::fmt::Display) -> Failure {
+        Failure { missing_file: Some(file.to_owned()), ..Failure::too_old(what) }
     }
 
     pub fn not_writer(what: impl std::fmt::Display) -> Failure {
@@ -104,7 +110,9 @@ impl From<mishards_index::Error> for Failure {
 impl From<mishards_storage::Error> for Failure {
     fn from(e: mishards_storage::Error) -> Failure {
         match e.kind {
-            mishards_storage::Kind::NotFound => Failure::too_old(format!("{e}: the file has been removed")),
+            mishards_storage::Kind::NotFound => {
+                Failure::file_missing(&e.path, format!("{e}: the file is not there"))
+            }
             // The bytes were not seen: they may be fine, and another node or try may get them.
             _ => Failure::new(Kind::Unreadable, UserError::new(Code::IO, format!("{e}: IO failed"))),
         }
@@ -139,6 +147,7 @@ impl From<Failure> for tonic::Status {
             kind: kind.into(),
             code: failure.error.code.0,
             message: failure.error.message.clone(),
+            missing_file: failure.missing_file.unwrap_or_default(),
         };
         tonic::Status::with_details(code, failure.error.message, details.encode_to_vec().into())
     }

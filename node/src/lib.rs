@@ -4,6 +4,7 @@
 mod admission;
 mod cancel;
 mod columns;
+mod contact;
 mod deletes;
 mod describe;
 mod directory;
@@ -13,6 +14,7 @@ mod follower;
 mod fresh_rows;
 mod grpc;
 mod hidden_rows;
+mod lost_files;
 mod metrics;
 mod open;
 mod options;

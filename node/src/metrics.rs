@@ -17,6 +17,8 @@ pub struct Metrics {
     pub files_removed_total: IntCounter,
     pub open_segments: IntGauge,
     pub quarantined_segments: IntGauge,
+    pub incomplete_segments: IntGauge,
+    pub missing_files_total: IntCounter,
     pub is_writer: IntGauge,
     pub is_standby: IntGauge,
     pub epoch: IntGauge,
@@ -84,6 +86,14 @@ impl Metrics {
             quarantined_segments: gauge(
                 "mishards_node_quarantined_segments",
                 "Segments found damaged, named in the log, and not served",
+            )?,
+            incomplete_segments: gauge(
+                "mishards_node_incomplete_segments",
+                "Segments that were found to lack a file, named in the log",
+            )?,
+            missing_files_total: counter(
+                "mishards_node_missing_files_total",
+                "How often a segment could not be opened because a file of it is missing",
             )?,
             orphan_files: gauge(
                 "mishards_node_orphan_files",

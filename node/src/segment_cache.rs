@@ -2,6 +2,7 @@
 
 use crate::deletes::Deletes;
 use crate::hidden_rows::hidden_rows;
+use crate::lost_files::LostFile;
 use crate::tombstones::Tombstones;
 use crate::unit::Unit;
 use crate::{Failure, Metrics, Result};
@@ -39,6 +40,7 @@ struct Slot {
     open: Option<Open>,
     /// When it was found damaged, and how.
     damaged: Option<(Duration, Failure)>,
+    lost: LostFile,
 }
 
 impl Slot {
@@ -122,9 +124,13 @@ impl SegmentCache {
             _ => self.load(segment, schema, files),
         };
         let opened = self.once_more(opened, segment, schema);
+        if opened.is_err() {
+            slot.lost.note(segment.id, now, &opened, &self.metrics);
+        }
         let mut open = slot.note(now, opened)?;
         open.used = now;
         let unit = self.apply(&mut open, segment, deltas);
+        slot.lost.note(segment.id, now, &unit, &self.metrics);
         slot.open = Some(open);
         unit
     }
@@ -166,6 +172,7 @@ impl SegmentCache {
             let now = self.clock.elapsed();
             slot.check(now)?;
             let opened = self.once_more(self.load(segment, schema, files), segment, schema);
+            slot.lost.note(segment.id, now, &opened, &self.metrics);
             let open = slot.note(now, opened)?;
             slot.open = Some(Open { used: self.clock.elapsed(), ..open });
         }
@@ -188,19 +195,37 @@ impl SegmentCache {
     /// Closes what has not been used for a while, and counts what is left.
     pub fn close_idle(&self) {
         let now = self.clock.elapsed();
-        let (mut open, mut quarantined) = (0, 0);
+        let (mut open, mut quarantined, mut incomplete) = (0, 0, 0);
         let mut is_needed = |slot: &Arc<Mutex<Slot>>| {
             // One that is being opened.
             let Ok(slot) = slot.try_lock() else { return true };
             let used = slot.open.as_ref().is_some_and(|open| now.saturating_sub(open.used) <= IDLE);
             open += i64::from(used);
             quarantined += i64::from(slot.is_quarantined(now));
-            used || slot.is_quarantined(now)
+            incomplete += i64::from(slot.lost.file(now).is_some());
+            used || slot.is_quarantined(now) || slot.lost.file(now).is_some()
         };
         lock(&self.slots).retain(|_, slot| is_needed(slot));
         lock(&self.deltas).clear();
         self.metrics.open_segments.set(open);
         self.metrics.quarantined_segments.set(quarantined);
+        self.metrics.incomplete_segments.set(incomplete);
+    }
+
+    /// Segments that are damaged or lack a file, in words.
+    pub fn faults(&self) -> Vec<String> {
+        let now = self.clock.elapsed();
+        let mut faults = Vec::new();
+        for (id, slot) in lock(&self.slots).iter() {
+            // One that is being opened is told of later.
+            let Ok(slot) = slot.try_lock() else { continue };
+            if let Some((_, failure)) = slot.damaged.as_ref().filter(|_| slot.is_quarantined(now)) {
+                faults.push(format!("segment {id} is damaged and not served: {failure}"));
+            }
+            faults.extend(slot.lost.file(now).map(|file| format!("segment {id} lacks its file {file}")));
+        }
+        faults.sort_unstable();
+        faults
     }
 
     fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {

@@ -3,6 +3,7 @@
 use crate::admission::{Admission, Inside, Share};
 use crate::cancel::{Cancel, CancelOnDrop};
 use crate::columns::keys_to_wire;
+use crate::contact::{Contact, Heard};
 use crate::deletes::Deletes;
 use crate::read::{Found, ReadScope, SearchJob, fetch_columns, query_units, search_units};
 use crate::segment_cache::{Deltas, SegmentCache};
@@ -62,6 +63,9 @@ pub(crate) struct Inner {
     pub leaving: AtomicBool,
     /// Of the shared directory, as it was last seen; 0 when it has no marker yet.
     pub directory: AtomicU64,
+    /// What was wrong with it when it was last looked at.
+    pub directory_fault: ArcSwapOption<String>,
+    pub contact: Arc<Contact>,
 }
 
 impl Node {
@@ -76,6 +80,7 @@ impl Node {
         ));
         Node {
             inner: Arc::new(Inner {
+                contact: Contact::new(Arc::clone(&clock)),
                 admission: Admission::new(options.max_subqueries, metrics.clone()),
                 options,
                 storage,
@@ -90,6 +95,7 @@ impl Node {
                 stands_by: AtomicBool::new(false),
                 leaving: AtomicBool::new(false),
                 directory: AtomicU64::new(0),
+                directory_fault: ArcSwapOption::empty(),
             }),
         }
     }
@@ -121,6 +127,7 @@ impl Node {
 
     /// Follows a writer's deletes until the future is dropped.
     pub fn follow(&self, source: Arc<dyn crate::DeleteSource>) -> impl Future<Output = ()> + Send + use<> {
+        let source = Arc::new(Heard { source, contact: Arc::clone(&self.inner.contact) });
         crate::follow_deletes(source, Arc::clone(&self.inner.deletes))
     }
 
@@ -134,6 +141,7 @@ impl Node {
         let deletes = Arc::clone(&self.inner.deletes);
         let standby = Standby::new(deletes, self.inner.metrics.clone(), window);
         self.inner.standby.store(Some(Arc::clone(&standby)));
+        let source = Arc::new(Heard { source, contact: Arc::clone(&self.inner.contact) });
         standby.follow(source, self.inner.pools.clone())
     }
 

@@ -91,6 +91,25 @@ async fn a_flipped_bit_in_a_delta_file_is_found_and_named() {
     assert!(failure(&status).message.contains(&path), "{status}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_gone_is_named_and_counted() {
+    let (world, site) = published().await;
+    let segment = Arc::clone(&site.segments()[0]);
+    for file in segment.all_files() {
+        let whole = world.disk.read(&file.path).unwrap();
+        world.disk.remove(&file.path).unwrap();
+        let (reader, metrics) = world.node_and_metrics("reader");
+        let mut scope = site.pin().await.files();
+        scope.delete_sequence = 0;
+        let status = query(&reader, scope.clone()).await.unwrap_err();
+        assert_eq!(failure(&status).kind(), Kind::SnapshotTooOld, "{status}");
+        assert_eq!(failure(&status).missing_file, file.path);
+        assert_eq!(metrics.missing_files_total.get(), 1);
+        world.disk.put(&file.path, &[&whole]).unwrap();
+        assert_eq!(query(&reader, scope).await.unwrap().len(), 18, "whole again");
+    }
+}
+
 async fn start_is_refused(world: &World, names: &str) {
     let refused = match world.try_start().await {
         Ok(_) => panic!("it started"),

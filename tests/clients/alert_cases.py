@@ -70,6 +70,7 @@ def of_node(name: str, writes: bool, stands_by: bool = False) -> dict[str, str]:
         f"mishards_node_growing_rows{{{labels}}}": steady(1000),
         f"mishards_node_segments_flushed_total{{{labels}}}": growing(int(writes)),
         f"mishards_node_quarantined_segments{{{labels}}}": steady(0),
+        f"mishards_node_incomplete_segments{{{labels}}}": steady(0),
         f"mishards_node_orphan_files{{{labels}}}": steady(0),
     }
     return found | (histogram("mishards_node_log_sync_seconds", labels, 100) if writes else {})
@@ -144,6 +145,12 @@ CASES = [
         "MishardsSegmentsQuarantined",
         {f"mishards_node_quarantined_segments{{{node('w1')}}}": f"2+0x3 0+0x{HOUR}"},
         OF_W1,
+        8,
+    ),
+    Case(
+        "MishardsSegmentsIncomplete",
+        {f"mishards_node_incomplete_segments{{{node('ro1')}}}": f"1+0x3 0+0x{HOUR}"},
+        {"instance": "ro1"},
         8,
     ),
     Case("MishardsForeignFiles", {f"mishards_node_orphan_files{{{node('w1')}}}": steady(3)}, OF_W1, 65),

@@ -42,7 +42,9 @@ class Process:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            environment = os.environ | {"RUST_BACKTRACE": "1"}
+            # Our own variables would be named in a warning.
+            ours = [name for name in os.environ if name.startswith("MISHARDS_") and not name.startswith("MISHARDS__")]
+            environment = {k: v for k, v in os.environ.items() if k not in ours} | {"RUST_BACKTRACE": "1"}
             self.running = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
 
     def ops(self, path: str) -> str:

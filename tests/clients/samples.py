@@ -13,9 +13,9 @@ from harness import BINARY, HERE
 
 ROOT = HERE.parent.parent
 DEPLOY = ROOT / "deploy"
-# A format of the log that there is none of: the program has accepted its command line, its file and its variables when
-# it refuses this one.
-LAST_CHECK = ("MISHARDS__LOG__FORMAT", "no such format", 'log.format must be text or json, not "no such format"')
+# A format of the log that there is none of: everything that is wrong is named at once, so that the program has accepted its
+# command line, its file and its variables when it names this one alone.
+NO_FORMAT = ("MISHARDS__LOG__FORMAT", "no such format", 'log.format must be text or json, not "no such format"')
 
 
 def documents(path: Path) -> list[dict]:
@@ -44,9 +44,10 @@ class Container:
 
     def check_start(self, folder: Path) -> None:
         """Its command line is complete and each of its settings is one: nothing is left to refuse but what we add."""
-        variable, value, refusal = LAST_CHECK
+        variable, value, refusal = NO_FORMAT
         done = self.run(self.arguments, folder, **{variable: value})
-        assert refusal in done.stderr, f"{self.name}: mishards {' '.join(self.arguments)}: {done.stderr or done}"
+        alone = f"mishards: {variable}: {refusal}\n"
+        assert done.stderr == alone, f"{self.name}: mishards {' '.join(self.arguments)}: {done.stderr or done}"
 
     def settings(self, folder: Path) -> dict[str, dict]:
         """Its effective settings, by `mishards config`."""

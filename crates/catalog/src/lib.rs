@@ -12,6 +12,7 @@ mod invariants;
 mod memory;
 mod model;
 mod mysql;
+mod mysql_address;
 mod snapshot;
 mod sqlite;
 
@@ -27,5 +28,6 @@ pub use model::{
     IndexDef, IndexFile, LoadState, LogEntry, Origin, Partition, Segment,
 };
 pub use mysql::{MySql, MySqlOptions};
+pub use mysql_address::check_mysql_url;
 pub use snapshot::{Change, Row, Snapshot};
 pub use sqlite::Sqlite;

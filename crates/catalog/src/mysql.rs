@@ -4,14 +4,14 @@
 use crate::catalog::*;
 use crate::heartbeats::*;
 use crate::model::EntityKind;
+use crate::mysql_address::read_address;
 use crate::snapshot::{Change, Row, Snapshot};
 use crate::{Error, Kind, Result};
 use async_trait::async_trait;
 use mishards_types::{Epoch, Incarnation, Version};
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row as _};
 use std::collections::HashSet;
-use std::str::FromStr;
 use std::time::Duration;
 
 const FORMAT: u32 = 1;
@@ -35,7 +35,7 @@ pub struct MySql {
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub struct MySqlOptions {
-    /// `mysql://user:password@host:port/database`, with `ssl-mode`, `ssl-ca` and so on as parameters.
+    /// `mysql://user:password@host:port/database`, with options as in `mysql_address.rs`.
     pub url: String,
     /// Connections of this process.
     pub connections: u32,
@@ -76,14 +76,7 @@ fn corrupt(e: serde_json::Error) -> Error {
 impl MySql {
     /// Reads the address; connects when it is first used, so that a process may start before its database.
     pub fn open(options: &MySqlOptions) -> Result<MySql> {
-        let refused = |e: &dyn std::fmt::Display| {
-            Error::new(Kind::Refused, format!("mysql: the address cannot be read: {e}"))
-        };
-        let connect = MySqlConnectOptions::from_str(&options.url).map_err(|e| refused(&e))?;
-        if connect.get_database().is_none_or(str::is_empty) {
-            return Err(refused(&"it names no database, as in mysql://user@host:3306/mishards"));
-        }
-        let connect = connect.charset("utf8mb4").statement_cache_capacity(100);
+        let connect = read_address(&options.url)?.statement_cache_capacity(100);
         let seconds = options.session_timeout.as_secs().max(1);
         let session = format!(
             "set session wait_timeout = {seconds}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
@@ -405,7 +398,7 @@ const TABLES: [&str; 3] = [
     "create table if not exists mishards_lease (
         id tinyint unsigned primary key, epoch bigint unsigned not null, incarnation bigint unsigned not null,
         counter bigint unsigned not null, commit_seq bigint unsigned not null, commit_id bigint unsigned not null
-     ) engine = InnoDB",
+     ) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists mishards_nodes (
         name varchar(255) primary key, address varchar(255) not null, beat bigint unsigned not null
      ) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",

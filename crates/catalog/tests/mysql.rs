@@ -53,6 +53,25 @@ async fn a_missing_database_is_named_with_the_next_step() {
     assert!(text.contains("nowhere") && text.contains("CREATE DATABASE"), "{text}");
 }
 
+/// A database may have any character set: ours do not come from there.
+#[tokio::test]
+async fn every_table_has_its_own_character_set() {
+    let name = format!("latin_{}", std::process::id());
+    execute(&server(), format!("create database {name} character set latin1 collate latin1_german1_ci"))
+        .await;
+    let catalog = MySql::open(&options(&format!("{}/{name}", server()))).unwrap();
+    catalog.migrate("cluster").await.unwrap();
+    let mut connection = MySqlConnection::connect(&server()).await.unwrap();
+    let sql = "select table_name, table_collation from information_schema.tables where table_schema = ?";
+    let tables: Vec<(String, String)> =
+        sqlx::query_as(sql).bind(&name).fetch_all(&mut connection).await.unwrap();
+    execute(&server(), format!("drop database {name}")).await;
+    assert!(tables.iter().any(|(table, _)| table == "mishards_lease"), "{tables:?}");
+    for (table, collation) in tables {
+        assert_eq!(collation, "utf8mb4_bin", "{table}");
+    }
+}
+
 #[tokio::test]
 async fn tls_is_verified() {
     let (url, ca) = (std::env::var("MISHARDS_TEST_MYSQL_TLS"), std::env::var("MISHARDS_TEST_MYSQL_CA"));

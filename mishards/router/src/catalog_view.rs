@@ -8,7 +8,7 @@ use mishards_catalog::{Catalog, Snapshot};
 use mishards_types::{Error, Version};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -19,6 +19,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often a router that follows a writer looks whether another one has taken over.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// Before anybody has confirmed the copy.
+const NEVER: u64 = u64::MAX;
 
 /// See the file's head.
 pub struct CatalogView {
@@ -26,6 +28,8 @@ pub struct CatalogView {
     changed: watch::Sender<u64>,
     /// The writable node pushes.
     followed: AtomicBool,
+    /// When the writable node or the database last said that the copy is the newest.
+    confirmed_ms: AtomicU64,
 }
 
 impl CatalogView {
@@ -34,6 +38,7 @@ impl CatalogView {
             snapshot: ArcSwapOption::empty(),
             changed: watch::Sender::new(0),
             followed: AtomicBool::new(false),
+            confirmed_ms: AtomicU64::new(NEVER),
         })
     }
 
@@ -73,6 +78,16 @@ impl CatalogView {
         tokio::time::timeout(PATIENCE, wait).await.map_err(late)
     }
 
+    /// How long ago it was certain that no catalog is newer; `None` when it never was, as of one from a file.
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        let confirmed = self.confirmed_ms.load(Ordering::Relaxed);
+        (confirmed != NEVER).then(|| now.saturating_sub(Duration::from_millis(confirmed)))
+    }
+
+    fn confirm(&self, now: Duration) {
+        self.confirmed_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// Says when there is a newer snapshot.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -96,7 +111,7 @@ impl CatalogView {
         }
         let poll = async {
             match &sources.database {
-                Some(database) => self.poll(&**database, &sources.cluster_id).await,
+                Some(database) => self.poll(&**database, &sources.cluster_id, &topology).await,
                 None => std::future::pending().await,
             }
         };
@@ -115,16 +130,25 @@ impl CatalogView {
                 && let Ok(Ok(updates)) = tokio::time::timeout(PATIENCE, writer.client.watch_catalog()).await
             {
                 self.followed.store(true, Ordering::Relaxed);
+                let begun = AtomicBool::new(false);
                 // A writer that was overtaken may not know it, and pushes nothing new.
                 let overtaken = async {
                     while topology.writer().is_ok_and(|now| now.epoch <= writer.epoch) {
+                        // What is new was pushed already.
+                        if begun.load(Ordering::Relaxed) {
+                            self.confirm(topology.now());
+                        }
                         tokio::time::sleep(CHECK_EVERY).await;
                     }
                 };
                 let mut updates = std::pin::pin!(updates.take_until(overtaken));
                 while let Some(Ok(update)) = updates.next().await {
                     match serde_json::from_slice::<Snapshot>(&update.snapshot) {
-                        Ok(snapshot) => self.offer(snapshot),
+                        Ok(snapshot) => {
+                            self.offer(snapshot);
+                            self.confirm(topology.now());
+                            begun.store(true, Ordering::Relaxed);
+                        }
                         Err(e) => tracing::error!(error = %e, "a pushed catalog cannot be read"),
                     }
                 }
@@ -135,11 +159,12 @@ impl CatalogView {
     }
 
     /// Asks the database while nobody pushes: the lease first, and everything only when there is something newer.
-    async fn poll(&self, database: &dyn Catalog, cluster_id: &str) {
+    async fn poll(&self, database: &dyn Catalog, cluster_id: &str, topology: &Topology) {
         loop {
             if !self.followed.load(Ordering::Relaxed) {
                 match self.read_database(database, cluster_id).await {
-                    Ok(()) => {}
+                    Ok(true) => self.confirm(topology.now()),
+                    Ok(false) => {}
                     Err(e) => tracing::warn!(error = %e, "the catalog cannot be read from the database"),
                 }
             }
@@ -147,11 +172,12 @@ impl CatalogView {
         }
     }
 
+    /// Takes what is newer in the database. False when the database has no catalog of ours.
     async fn read_database(
         &self,
         database: &dyn Catalog,
         cluster_id: &str,
-    ) -> Result<(), mishards_catalog::Error> {
+    ) -> Result<bool, mishards_catalog::Error> {
         let is_newer = |epoch, commit| {
             self.snapshot
                 .load()
@@ -161,17 +187,18 @@ impl CatalogView {
         if self.is_ready() {
             let lease = database.lease().await?;
             if !is_newer(lease.epoch, lease.version.commit_seq) {
-                return Ok(());
+                return Ok(true);
             }
         }
         if let Some(loaded) = database.load().await? {
             if loaded.cluster_id != cluster_id {
                 tracing::error!(theirs = %loaded.cluster_id, ours = cluster_id, "the database belongs to another cluster: correct cluster.id or cluster.catalog");
-                return Ok(());
+                return Ok(false);
             }
             self.offer(loaded.snapshot);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn read_file(&self, file: &Arc<dyn StateFile>, cluster_id: &str, topology: &Topology) {

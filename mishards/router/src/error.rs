@@ -31,11 +31,13 @@ pub enum Kind {
 pub struct Failure {
     pub kind: Kind,
     pub error: Error,
+    /// With "snapshot too old", the file that a node did not find.
+    pub missing_file: Option<String>,
 }
 
 impl Failure {
     pub fn new(kind: Kind, error: Error) -> Failure {
-        Failure { kind, error }
+        Failure { kind, error, missing_file: None }
     }
 
     /// Reads a status that a node, or the way to it, gave.
@@ -56,7 +58,8 @@ impl Failure {
             W::Unreadable => Kind::Unreadable,
             W::Busy => Kind::Busy,
         };
-        Failure::new(kind, Error::new(Code(known.code), known.message))
+        let missing_file = Some(known.missing_file).filter(|file| !file.is_empty());
+        Failure { kind, error: Error::new(Code(known.code), known.message), missing_file }
     }
 
     /// Whether the node, or the way to it, is at fault, and not what it was asked.

@@ -29,7 +29,7 @@ pub use error::{Failure, Kind};
 pub use grpc::{COVERAGE, MilvusAdapter, Unserved, answer_unserved_rpc};
 pub use metrics::Metrics;
 pub use node_client::{GrpcNode, NodeClient};
-pub use placement::{PlacementPolicy, policy};
+pub use placement::{POLICIES, PlacementPolicy, policy};
 pub use service::{
     ClusterStatus, CollectionStatus, ExplainRequest, Explained, NodeStatus, Router, RouterOptions,
     RouterParts,

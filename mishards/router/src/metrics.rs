@@ -22,6 +22,7 @@ pub struct Metrics {
     pub nodes: IntGaugeVec,
     pub nodes_avoided: IntGauge,
     pub catalog_commit: IntGauge,
+    pub lost_files_total: IntCounter,
 }
 
 impl Metrics {
@@ -59,8 +60,12 @@ impl Metrics {
                 "Nodes that are asked last because calls on them failed, or nothing is heard of them",
             )?,
             catalog_commit: IntGauge::new("mishards_router_catalog_commit", "Commit number of V")?,
+            lost_files_total: IntCounter::new(
+                "mishards_router_lost_files_total",
+                "Reads that failed because a file is missing that the catalog names",
+            )?,
         };
-        let all: [Box<dyn Collector>; 11] = [
+        let all: [Box<dyn Collector>; 12] = [
             Box::new(metrics.request_seconds.clone()),
             Box::new(metrics.failures_total.clone()),
             Box::new(metrics.slow_requests_total.clone()),
@@ -72,6 +77,7 @@ impl Metrics {
             Box::new(metrics.nodes.clone()),
             Box::new(metrics.nodes_avoided.clone()),
             Box::new(metrics.catalog_commit.clone()),
+            Box::new(metrics.lost_files_total.clone()),
         ];
         for collector in all {
             registry.register(collector)?;

@@ -49,9 +49,6 @@ pub type Ask<T> =
 /// A sub-query during which this many nodes broke off goes no further: it may be what breaks them.
 pub(crate) const BROKEN_NODES: usize = 2;
 
-/// What a request whose client gave no deadline may take, in longest times for one sub-query.
-const REQUEST_PATIENCES: u32 = 10;
-
 /// A sub-query gets at least this, however little time its client has left.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -108,8 +105,10 @@ pub struct Scatter<'a> {
     /// What is asked, by a name of `call`.
     pub what: &'static str,
     pub span: Span,
-    /// Longest time for one sub-query.
+    /// Longest time for one sub-query, as long as another node can be asked.
     pub patience: Duration,
+    /// Longest time for the last one, where the client gives no deadline.
+    pub request_patience: Duration,
 }
 
 impl Scatter<'_> {
@@ -196,7 +195,7 @@ impl Scatter<'_> {
             Some(failure) if matches!(failure.kind, Kind::SnapshotTooOld | Kind::Unreadable) => {
                 failure.clone()
             }
-            Some(Failure { kind: Kind::Busy, error }) => {
+            Some(Failure { kind: Kind::Busy, error, .. }) => {
                 self.metrics.busy_total.inc();
                 Failure::new(Kind::Busy, Error::rate_limit(&error.message))
             }
@@ -351,7 +350,7 @@ impl Scatter<'_> {
     /// part is kept, so that another one can still be asked.
     fn patience_left(&self, is_last: bool) -> Duration {
         let left = self.call.deadline.map(|deadline| deadline.saturating_sub(self.topology.now()));
-        let left = left.unwrap_or(self.patience * REQUEST_PATIENCES);
+        let left = left.unwrap_or(self.request_patience);
         let share = if is_last { left } else { (left / 2).min(self.patience) };
         share.max(SHORTEST)
     }

@@ -68,6 +68,27 @@ async fn when_nobody_answers_well_there_is_an_error_and_no_part_of_an_answer() {
     }
 }
 
+/// A file that nobody finds is lost if the catalog names it; else the read was planned too long ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_the_catalog_names_and_nobody_finds_is_lost() {
+    let cluster = Make::of(&["a", "b", "w"], 3).start().await;
+    let file = cluster.catalog.borrow().segments().next().unwrap().footer.path.clone();
+    for (lacks, code, said) in [
+        (file.as_str(), Code::INTEGRITY, "restore it"),
+        ("segments/removed", Code::UNAVAILABLE, "snapshot too old"),
+    ] {
+        ["a", "b", "w"].iter().for_each(|node| cluster.node(node).does(Does::Lack(lacks.to_owned())));
+        let error = cluster.search_as(&Call::of("default"), EVENTUALLY).await.unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(said), "{error}");
+        assert_eq!(error.message.contains(lacks), code == Code::INTEGRITY, "{error}");
+    }
+    assert_eq!(cluster.metrics.lost_files_total.get(), 1);
+    // Another node may have a copy.
+    cluster.node("w").does(Does::Answer);
+    assert_eq!(cluster.search_as(&Call::of("default"), EVENTUALLY).await.unwrap(), cluster.expected());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_come_back_together_share_the_work_at_once() {
     let present = ["a", "b", "w"].map(str::to_owned).to_vec();
@@ -374,6 +395,56 @@ async fn nodes_of_another_cluster_version_or_directory_are_named_and_not_asked()
     cluster.node("d").says(|said| said.directory = 99);
     cluster.eventually("d is back", |s| s.nodes.iter().any(|n| n.name == "d" && n.state == "serving")).await;
     assert!(!cluster.router.status().unused.contains_key("d"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_says_why_it_is_not_ready() {
+    let make = Make { present: vec!["w".to_owned()], ..Make::of(&["a", "w"], 2) };
+    let cluster = make.start().await;
+    assert_eq!(cluster.router.not_ready(), Vec::<String>::new());
+    assert_eq!(cluster.router.warnings(), Vec::<String>::new());
+    cluster.die("w");
+    wait_for("nobody answers", || !cluster.router.is_ready()).await;
+    let reasons = cluster.router.not_ready();
+    assert!(reasons[0].contains("none of the 2 that discovery names"), "{reasons:?}");
+    assert!(reasons.iter().any(|r| r == "node w: 127.0.0.1:1 does not answer"), "{reasons:?}");
+    // It stays so when a read-only node comes back: that one is enough.
+    cluster.join("a");
+    wait_for("a is enough", || cluster.router.is_ready()).await;
+    let warnings = cluster.router.warnings();
+    assert!(warnings.iter().any(|w| w.contains("no writable node answers")), "{warnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_node_does_not_lag_and_a_silent_one_is_named() {
+    let cluster = Make::of(&["a", "s", "w"], 2).start().await;
+    cluster.node("w").says(|said| (said.applied, said.last_delete) = (1000, 40));
+    cluster.node("s").says(|said| (said.applied, said.heard_ago_ms) = (990, Some(500)));
+    cluster.node("a").says(|said| (said.applied, said.heard_ago_ms) = (40, Some(70_000)));
+    let of = |status: &mishards_router::ClusterStatus, name: &str| {
+        status.nodes.iter().find(|n| n.name == name).map(|n| (n.lag, n.heard_seconds)).unwrap()
+    };
+    cluster.eventually("all is told", |status| of(status, "s") == (10, Some(0.5))).await;
+    cluster.eventually("inserts are no lag", |status| of(status, "a") == (0, Some(70.0))).await;
+    cluster.eventually("nor has the writer any", |status| of(status, "w") == (0, None)).await;
+    let status = cluster.router.status();
+    assert!(status.catalog_age_seconds.unwrap() < 5.0);
+    assert!(status.warnings.iter().any(|w| w.contains("node a has not heard the writable node for 70 s")));
+    cluster.node("w").says(|said| said.last_delete = 45);
+    cluster.eventually("deletes are", |status| of(status, "a").0 == 5).await;
+}
+
+/// What a router says of a catalog that nobody confirms any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_catalog_is_told_from_a_fresh_one() {
+    let cluster = Make::of(&["a", "w"], 2).start().await;
+    let age = || cluster.router.status().catalog_age_seconds.unwrap();
+    wait_for("it is confirmed", || age() < 1.0).await;
+    cluster.die("w");
+    wait_for("nobody confirms it", || age() > 1.2).await;
+    assert!(cluster.router.is_ready());
+    cluster.join("w");
+    wait_for("it is confirmed again", || age() < 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,20 @@ pub async fn status(ops: &str, json: bool) -> Result<(), String> {
     }
     let version = status["version"].as_str().unwrap_or("none yet");
     let ready = if status["ready"] == true { "ready" } else { "not ready" };
-    println!("router {ops}: {ready}; catalog version {version}, epoch {}\n", number(&status, "epoch"));
+    println!(
+        "router {ops}: {ready}; catalog version {version}, epoch {}, {}",
+        number(&status, "epoch"),
+        match status["catalog_age_seconds"].as_f64() {
+            Some(age) => format!("confirmed {age:.1} s ago"),
+            None => "not confirmed by anybody yet".to_owned(),
+        }
+    );
+    for (what, key) in [("not ready", "not_ready"), ("warning", "warnings")] {
+        for line in list(&status, key) {
+            println!("{what}: {}", line.as_str().unwrap_or_default());
+        }
+    }
+    println!();
     let nodes: Vec<Vec<String>> = list(&status, "nodes").iter().map(node).collect();
     table::print(
         &[
@@ -27,9 +40,10 @@ pub async fn status(ops: &str, json: bool) -> Result<(), String> {
             "growing rows",
             "epoch",
             "lag",
+            "heard writer",
             "in hand",
         ],
-        &[false, false, false, false, true, true, true, true, true, true, true, true],
+        &[false, false, false, false, true, true, true, true, true, true, true, true, true],
         &nodes,
     );
     for (name, why) in status["unused"].as_object().into_iter().flatten() {
@@ -70,8 +84,18 @@ fn node(node: &Value) -> Vec<String> {
         number(node, "growing_rows").to_string(),
         number(node, "epoch").to_string(),
         number(node, "lag").to_string(),
+        heard(node),
         number(node, "outstanding").to_string(),
     ]
+}
+
+/// When a node last heard the writable node.
+fn heard(node: &Value) -> String {
+    match (text(node, "role"), node["heard_seconds"].as_f64()) {
+        ("writable", _) => "-".to_owned(),
+        (_, Some(seconds)) => format!("{seconds:.1} s ago"),
+        (_, None) => "never".to_owned(),
+    }
 }
 
 fn collection(collection: &Value) -> Vec<String> {

@@ -19,7 +19,8 @@ fn what_is_not_finite_is_refused() {
         let rows = clustered(20, 4, 13);
         for metric in METRICS {
             // A question that is not finite ends, with whatever is ordered.
-            let query = Query::new(metric, &[1.0, bad, 0.0, 1.0]);
+            let question = [1.0, bad, 0.0, 1.0];
+            let query = Query::new(metric, &question);
             find(&build(&rows, metric), rows.view(), &query, params(5, 10), None);
         }
     }

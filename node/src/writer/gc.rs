@@ -128,20 +128,21 @@ impl Writer {
     }
 
     /// Lets go of deletes that every answerable V has in delta files. When they take much memory, older V's have to
-    /// be planned anew.
+    /// be planned anew. Those who follow are told in any case: so they hear that this writer lives, and how far they are.
     fn release_deletes(&self) -> Result<()> {
         let limits = &self.parts.ingest;
         let much = self.published_delete_bytes() > limits.growing_limit_bytes / 2;
         let age = if much { limits.window.min(PRESSED_WINDOW) } else { limits.window };
-        let Some(through) = self.last_commit_before(age) else { return Ok(()) };
         let snapshot = Arc::clone(&self.view().snapshot);
         let mut update = DeletesUpdate { epoch: self.log_id.epoch.0, ..Default::default() };
-        for collection in snapshot.collections() {
-            let floor = snapshot.deltas_through_at(through, collection.id);
-            self.deletes.raise_floor(collection.id, floor);
-            update.floors.insert(collection.id.0, floor.0);
+        if let Some(through) = self.last_commit_before(age) {
+            for collection in snapshot.collections() {
+                let floor = snapshot.deltas_through_at(through, collection.id);
+                self.deletes.raise_floor(collection.id, floor);
+                update.floors.insert(collection.id.0, floor.0);
+            }
+            update.floors.extend(snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
         }
-        update.floors.extend(snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
         // Those who follow let go of the same. Under the lock, for what it says of the sequence must be true.
         let state = self.state();
         update.through = state.applied().0;

@@ -164,7 +164,8 @@ async fn wait_for_silence(parts: &WriterParts, mut seen: Lease) -> Result<Lease>
     Ok(seen)
 }
 
-/// The epoch in the marker file; 0 when there is none.
+/// The epoch in the marker file; 0 when there is none. Its format is that of the directory, whose marker was read before: a
+/// newer one is refused there.
 fn read_marker(storage: &dyn Storage) -> Result<Epoch> {
     let bytes = match storage.read(MARKER) {
         Ok(bytes) => bytes,

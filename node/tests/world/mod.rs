@@ -115,6 +115,20 @@ impl World {
         }
     }
 
+    /// A node, and what it counts.
+    pub fn node_and_metrics(&self, name: &str) -> (Node, Metrics) {
+        let metrics = metrics();
+        let parts = NodeParts {
+            options: self.node_options(name),
+            storage: Arc::clone(&self.storage),
+            clock: self.clock.clone(),
+            pools: Pools::start(2, 1).unwrap(),
+            metrics: metrics.clone(),
+            tracer: mishards_trace::Tracer::default(),
+        };
+        (Node::new(parts), metrics)
+    }
+
     fn node_with(&self, options: NodeOptions, pools: Pools) -> Node {
         Node::new(NodeParts {
             options,

@@ -10,12 +10,14 @@ mod indexes;
 mod info;
 mod isolation;
 mod load;
+mod lost_files;
 mod names;
 mod output;
 mod partitions;
 mod query;
 mod read;
 mod read_point;
+mod readiness;
 mod rows;
 mod search;
 mod search_request;
@@ -32,6 +34,7 @@ use crate::placement::PlacementPolicy;
 use crate::placer::Placer;
 use crate::scatter::Scatter;
 use crate::topology::Topology;
+use lost_files::LostFiles;
 use mishards_catalog::Command;
 use mishards_proto::node::ChangeRequest;
 use mishards_trace::Tracer;
@@ -51,6 +54,8 @@ pub struct RouterOptions {
     pub version: String,
     /// Longest time for one call on one node.
     pub subquery_patience: Duration,
+    /// Longest time for a read whose client gives no deadline.
+    pub request_patience: Duration,
     /// Reads that take longer are logged; zero logs none.
     pub slow_query: Duration,
 }
@@ -76,6 +81,7 @@ pub struct Router {
     pub(crate) metrics: Metrics,
     pub(crate) tracer: Tracer,
     read_points: ReadPoints,
+    lost_files: LostFiles,
     next_identifier: AtomicI64,
     _follow: EndsWithRouter,
 }
@@ -106,13 +112,9 @@ impl Router {
             tracer,
             _follow: EndsWithRouter(follow),
             read_points: ReadPoints::default(),
+            lost_files: LostFiles::default(),
             next_identifier,
         })
-    }
-
-    /// Whether requests can be answered now.
-    pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready() && self.topology.is_ready()
     }
 
     /// Sub-queries for a call; `name` is that of their span.
@@ -125,6 +127,7 @@ impl Router {
             what,
             span: call.span.child(name),
             patience: self.options.subquery_patience,
+            request_patience: self.options.request_patience,
         }
     }
 

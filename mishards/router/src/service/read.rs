@@ -42,6 +42,7 @@ impl Router {
     }
 
     /// The answer of `once`, which is to plan a read and carry it out, and again as often as files have moved under its plan.
+    /// A file that is missing to the end although the newest catalog names it is lost.
     pub(super) async fn replanned<T, F>(&self, call: &Call, once: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<T, Failure>>,
@@ -55,6 +56,6 @@ impl Router {
             }
             tokio::time::sleep(REPLAN_PAUSE).await;
         }
-        Err(last.error)
+        Err(self.lost_file(&last).unwrap_or(last.error))
     }
 }

@@ -18,7 +18,13 @@ pub struct ClusterStatus {
     /// Of the newest catalog that this router has; nothing before it has one.
     pub version: Option<String>,
     pub epoch: u64,
+    /// How long ago the writable node or the database last confirmed that nothing is newer; nothing when they never did, as
+    /// when the catalog is the one kept on disk.
+    pub catalog_age_seconds: Option<f64>,
     pub ready: bool,
+    /// Why requests cannot be answered now, and what needs a look though they are.
+    pub not_ready: Vec<String>,
+    pub warnings: Vec<String>,
     pub nodes: Vec<NodeStatus>,
     /// Members that are not used: refused ones with the reason, and those that do not answer.
     pub unused: BTreeMap<String, String>,
@@ -43,9 +49,15 @@ pub struct NodeStatus {
     pub outstanding: usize,
     /// The term of the writable node; of a standby the term that it follows, 0 when none.
     pub epoch: u64,
-    /// The last log record that it has applied, and how many it lacks.
+    /// The last log record that it has applied.
     pub applied: u64,
+    /// How many records it lacks of what it needs: a standby of the whole log, a read-only node up to the last delete.
     pub lag: u64,
+    /// How long ago it last heard the writable node; nothing when it never did, and of the writable node.
+    pub heard_seconds: Option<f64>,
+    /// Segments that it found damaged, or without one of their files.
+    pub quarantined_segments: u64,
+    pub incomplete_segments: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -69,22 +81,27 @@ impl Router {
         let snapshot = self.catalog.get().ok();
         let nodes = self.topology.nodes();
         let shares = self.placer.shares();
-        let newest = nodes.writer().map_or(0, |writer| writer.said.applied);
-        let mut unused = self.topology.refused();
-        for member in self.topology.unanswering() {
-            unused.entry(member.name).or_insert_with(|| format!("{} does not answer", member.address));
-        }
+        let writer = nodes.writer();
+        let not_ready = self.not_ready();
         ClusterStatus {
             version: snapshot.as_ref().map(|s| s.version.to_string()),
             epoch: snapshot.as_ref().map_or(0, |s| s.epoch.0),
-            ready: self.is_ready(),
-            nodes: nodes.by_name.values().map(|node| self.node_status(node, newest, &shares)).collect(),
-            unused,
+            catalog_age_seconds: self.catalog.age(self.clock.elapsed()).map(|age| age.as_secs_f64()),
+            ready: not_ready.is_empty(),
+            not_ready,
+            warnings: self.warnings(),
+            nodes: nodes.by_name.values().map(|node| self.node_status(node, writer, &shares)).collect(),
+            unused: self.topology.unused(),
             collections: snapshot.as_ref().map_or_else(Vec::new, |s| collections(s)),
         }
     }
 
-    fn node_status(&self, node: &Node, newest: u64, shares: &BTreeMap<String, Share>) -> NodeStatus {
+    fn node_status(
+        &self,
+        node: &Node,
+        writer: Option<&Node>,
+        shares: &BTreeMap<String, Share>,
+    ) -> NodeStatus {
         let total: u64 = shares.values().map(|share| share.bytes).sum();
         let placed = shares.get(&node.name);
         let share = placed.copied().unwrap_or_default();
@@ -102,6 +119,12 @@ impl Router {
         } else {
             "serving"
         };
+        // Rows come to a read-only node in files: only deletes make it lag.
+        let needed = match (role, writer) {
+            ("standby", Some(writer)) => writer.said.applied,
+            ("readonly", Some(writer)) => writer.said.last_delete,
+            _ => 0,
+        };
         NodeStatus {
             name: node.name.clone(),
             address: node.address.clone(),
@@ -116,7 +139,10 @@ impl Router {
             outstanding: node.health.outstanding(),
             epoch: if node.writable { node.epoch } else { node.said.tails_epoch },
             applied: node.said.applied,
-            lag: newest.saturating_sub(node.said.applied),
+            lag: needed.saturating_sub(node.said.applied),
+            heard_seconds: node.said.heard_ago_ms.map(|ms| ms as f64 / 1000.0),
+            quarantined_segments: node.said.quarantined_segments,
+            incomplete_segments: node.said.incomplete_segments,
         }
     }
 

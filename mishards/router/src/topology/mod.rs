@@ -3,6 +3,7 @@
 mod members;
 mod nodes;
 mod probe;
+mod readiness;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -113,12 +114,6 @@ impl Topology {
         }
     }
 
-    /// Ready once the whole cluster was there; after that as long as any node answers, for searches do not need the
-    /// writer.
-    pub fn is_ready(&self) -> bool {
-        self.writer_seen.load(Ordering::Relaxed) && !self.nodes.load().by_name.is_empty()
-    }
-
     /// The cluster was there before this process began: what it left on disk says so.
     pub fn was_whole(&self) {
         self.writer_seen.store(true, Ordering::Relaxed);
@@ -177,7 +172,13 @@ impl Topology {
     fn take(&self, by_name: BTreeMap<String, Node>, before: &Nodes) {
         let nodes = Nodes { by_name };
         for (name, node) in before.by_name.iter().filter(|(name, _)| !nodes.by_name.contains_key(*name)) {
-            tracing::warn!(node = %name, "node does not answer");
+            // Of one that answers and is refused, more is said if it stays so: in a cluster that starts for the first time,
+            // nodes wait a moment for the directory to be marked.
+            if node.said.leaving {
+                tracing::info!(node = %name, "node has left");
+            } else if !self.refusals().contains_key(&node.key) {
+                tracing::warn!(node = %name, "node does not answer");
+            }
             node.gone.cancel();
         }
         for node in nodes.by_name.values().filter(|n| !before.by_name.contains_key(&n.name)) {

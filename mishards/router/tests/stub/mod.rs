@@ -51,6 +51,8 @@ pub enum Does {
     /// After a while.
     BreakLate(Duration),
     Fail(mishards_router::Kind),
+    /// A file of this name is not there.
+    Lack(String),
     /// An answer without one of its segments, but with their rows.
     LeaveOut,
     /// More rows than keys.
@@ -183,6 +185,11 @@ impl Stub {
                 return fails(mishards_router::Kind::Broken, "reset");
             }
             Does::Fail(kind) => return fails(kind, "as the test wants"),
+            Does::Lack(file) => {
+                let error = Error::unavailable("snapshot too old: the file is not there");
+                let failure = mishards_router::Failure::new(mishards_router::Kind::SnapshotTooOld, error);
+                return Err(mishards_router::Failure { missing_file: Some(file), ..failure });
+            }
             Does::LeaveOut => drop(batch.served.as_mut().unwrap().segments.pop()),
             Does::Garbage => batch.timestamps.push(1),
             Does::Top(k) => return Ok(self.top(batch, k)),
@@ -392,6 +399,7 @@ impl Make {
             options: RouterOptions {
                 version: "test".to_owned(),
                 subquery_patience: self.patience,
+                request_patience: self.patience * 3,
                 slow_query: Duration::ZERO,
             },
             topology: Arc::clone(&topology),
