@@ -172,6 +172,7 @@ mod tests {
             timestamps: vec![5, 6],
             segments: vec![8, 0],
             rows: vec![0, 1],
+            partitions: vec![0, 3],
             scores: vec![0.5, 0.25],
             served: Some(Served { segments: vec![8, 7], growing: true, ..Default::default() }),
             ..Default::default()
@@ -179,7 +180,8 @@ mod tests {
         let lists = decode(good.clone(), 2, &about).unwrap();
         assert_eq!((lists[0][0].segment, lists[1][0].segment), (SegmentId(8), SegmentId(0)));
         type Spoil = fn(&mut RowBatch);
-        let spoil: [(&str, Spoil); 9] = [
+        let spoil: [(&str, Spoil); 10] = [
+            ("a growing row without its partition", |b| b.partitions.clear()),
             ("another number of queries", |b| b.lens = vec![2]),
             ("lengths that do not add up", |b| b.lens = vec![1, 2]),
             ("a score too few", |b| b.scores.truncate(1)),

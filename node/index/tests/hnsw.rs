@@ -8,7 +8,7 @@ use mishards_index::{
 use mishards_types::{Bitmap, Metric};
 use vectors::{
     EF, ENOUGH, K, METRICS, NEVER, Random, Rows, aligned, assert_recall, assert_sound, build, clustered,
-    params, questions, recall, sample,
+    find, params, questions, recall, sample,
 };
 
 #[test]

@@ -157,6 +157,7 @@ impl Stub {
                 batch.timestamps.push(1);
                 batch.segments.push(*segment);
                 batch.rows.push(*row);
+                batch.partitions.push(i64::from(*segment == 0));
                 batch.scores.push(distance(*key));
             }
         }
