@@ -11,7 +11,7 @@ use mishards_types::Metric;
 use std::sync::atomic::AtomicBool;
 use vectors::{Random, aligned};
 
-const ROWS: usize = 8000;
+const ROWS: usize = 4000;
 const QUERIES: usize = 100;
 const K: usize = 10;
 
@@ -71,7 +71,7 @@ fn recall(metric: Metric, make: Make, dim: usize, seed: u64) -> f64 {
     found as f64 / (QUERIES * K) as f64
 }
 
-/// What is enough: 0.95, but where the graph of faiss 1.13 with the same M, efConstruction and ef does not reach that either.
+/// What is enough: 0.95, but where the graph of faiss 1.15 with the same M, efConstruction and ef does not reach that either.
 /// Measured with it on data made alike: even directions in 64 dimensions 0.86 to 0.92, log-normal lengths under L2 0.93 in
 /// 16 dimensions and 0.50 in 64.
 fn enough(name: &str, metric: Metric, dim: usize) -> f64 {
@@ -84,19 +84,31 @@ fn enough(name: &str, metric: Metric, dim: usize) -> f64 {
     }
 }
 
-#[test]
-fn recall_holds_for_every_metric_and_shape_of_data() {
+fn holds_for(metric: Metric) {
     let mut low = Vec::new();
     for (name, make) in DATA {
-        for metric in [Metric::L2, Metric::Ip, Metric::Cosine] {
-            for dim in [16, 64] {
-                let recall = recall(metric, *make, dim, 7);
-                println!("{name}, {}, dim {dim}: {recall:.3}", metric.name());
-                if recall < enough(name, metric, dim) {
-                    low.push(format!("{name}, {}, dim {dim}: {recall:.3}", metric.name()));
-                }
+        for dim in [16, 64] {
+            let recall = recall(metric, *make, dim, 7);
+            println!("{name}, {}, dim {dim}: {recall:.3}", metric.name());
+            if recall < enough(name, metric, dim) {
+                low.push(format!("{name}, dim {dim}: {recall:.3}"));
             }
         }
     }
-    assert!(low.is_empty(), "recall@10 at ef 64 is too low: {low:#?}");
+    assert!(low.is_empty(), "recall@10 of {} at ef 64 is too low: {low:#?}", metric.name());
+}
+
+#[test]
+fn l2_recall_holds_for_every_shape_of_data() {
+    holds_for(Metric::L2);
+}
+
+#[test]
+fn inner_product_recall_holds_for_every_shape_of_data() {
+    holds_for(Metric::Ip);
+}
+
+#[test]
+fn cosine_recall_holds_for_every_shape_of_data() {
+    holds_for(Metric::Cosine);
 }
