@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> Result<(), String> {
+    system::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

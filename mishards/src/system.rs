@@ -35,3 +35,16 @@ impl Entropy for SystemEntropy {
         RandomState::new().hash_one(0u8)
     }
 }
+
+/// Lets this process have as many open files as it may: each connection and each mapped segment takes one.
+#[cfg(unix)]
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a writable rlimit that outlives both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

@@ -4,7 +4,7 @@
 
 mod world;
 
-use mishards_storage::Faulty;
+use mishards_storage::{Faulty, Space};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -289,4 +289,25 @@ async fn writes_that_are_under_way_count_against_the_limit() {
         }
     }
     assert_eq!(site.keys().await.len(), taken * 1000);
+}
+
+/// Before the disk is full: what is acknowledged can still be written out, and reads go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_little_room_refuses_writes_until_there_is_more() {
+    let world = World::new();
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    let total = 100 << 20;
+    world.disk.set_space(Space { free: 5 << 20, total });
+    eventually("writes are refused", async || site.insert([100]).await.is_err()).await;
+    let refused = failure(&site.insert([100]).await.unwrap_err());
+    assert_eq!(refused.code, 6);
+    assert!(refused.message.starts_with("disk limit exceeded: 5242880 bytes are free"), "{refused:?}");
+    site.flush().await.unwrap();
+    site.create_partition("p").await.unwrap();
+    assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
+    assert!(!site.writer.has_ended());
+    world.disk.set_space(Space { free: 50 << 20, total });
+    eventually("writes are taken again", async || site.insert([100]).await.is_ok()).await;
+    assert!(site.keys().await.contains(&100));
 }

@@ -1,6 +1,6 @@
 //! A wrapper that makes chosen calls fail, so that faults are inputs of a test.
 
-use crate::{Entry, Error, Kind, Result, Sink, Storage};
+use crate::{Entry, Error, Kind, Result, Sink, Space, Storage};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -38,6 +38,10 @@ fn strike(fault: &dyn Fault, op: &'static str, path: &str) -> Result<()> {
 }
 
 impl<S: Storage> Storage for Faulty<S> {
+    fn space(&self) -> Result<Option<Space>> {
+        self.inner.space()
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         self.check("create", path)?;
         let inner = self.inner.create(path)?;

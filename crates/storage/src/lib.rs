@@ -16,4 +16,4 @@ pub use local_copies::LocalCopies;
 pub use local_dir::LocalDir;
 pub use lock::DirLock;
 pub use memory::Memory;
-pub use storage::{Entry, Sink, Storage};
+pub use storage::{Entry, Sink, Space, Storage};

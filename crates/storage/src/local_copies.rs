@@ -3,7 +3,7 @@
 //! least recently used go first, and they outlive a restart. Whoever maps a file compares it with its checksums; a
 //! copy that fails there is discarded and made once more before the file itself is blamed.
 
-use crate::{DirLock, Entry, Kind, LocalDir, Result, Sink, Storage};
+use crate::{DirLock, Entry, Kind, LocalDir, Result, Sink, Space, Storage};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,7 +73,7 @@ impl LocalCopies {
         }
         let limit = match limit {
             Some(limit) => limit,
-            None => (local.free_bytes()? + copies.bytes) / 5 * 4,
+            None => (local.room()?.free + copies.bytes) / 5 * 4,
         };
         Ok(LocalCopies { shared, local, limit, copies: Mutex::new(copies), _alone: alone })
     }
@@ -119,6 +119,10 @@ fn copy_of(path: &str) -> String {
 }
 
 impl Storage for LocalCopies {
+    fn space(&self) -> Result<Option<Space>> {
+        self.shared.space()
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         self.shared.create(path)
     }

@@ -1,13 +1,15 @@
 //! A directory of the local file system (or a mounted network file system).
 
 use crate::storage::check_path;
-use crate::{Entry, Error, Kind, Result, Sink, Storage};
+use crate::{Entry, Error, Kind, Result, Sink, Space, Storage};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 /// File systems of one host, where a lock on a file says which processes live (`statfs` magic numbers, linux/magic.h):
 /// ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs, ramfs, overlayfs.
@@ -16,6 +18,9 @@ const LOCAL_FS: [u32; 8] =
 
 /// Directories to remember; beyond it they are made durable again.
 const KNOWN_DIRECTORIES: usize = 4096;
+
+/// Numbers the temporary files of this process.
+static REPLACED: AtomicU64 = AtomicU64::new(0);
 
 /// Tries to make a file below directories that other processes remove when they are empty.
 const CREATE_TRIES: usize = 5;
@@ -94,9 +99,11 @@ impl LocalDir {
         fill: impl FnOnce(&mut File) -> std::io::Result<()>,
     ) -> Result<()> {
         let full = self.full(op, path)?;
+        // Two at a time must not share a file: one would empty what the other has just put in place.
         let mut temporary = full.clone().into_os_string();
-        temporary.push(".new");
-        let mut file = self.make(path, &full, || File::create(&temporary), op)?;
+        let number = REPLACED.fetch_add(1, Ordering::Relaxed);
+        temporary.push(format!(".{}-{number}.new", std::process::id()));
+        let mut file = self.make(path, &full, || patiently(|| File::create(&temporary)), op)?;
         let write = || {
             fill(&mut file)?;
             file.sync_all()?;
@@ -149,9 +156,9 @@ impl LocalDir {
         Ok(bytes)
     }
 
-    /// Bytes that can still be written to this file system.
+    /// Room of this file system.
     #[allow(clippy::unnecessary_cast, reason = "the types of statvfs differ from platform to platform")]
-    pub fn free_bytes(&self) -> Result<u64> {
+    pub fn room(&self) -> Result<Space> {
         let name = self.root.to_string_lossy().into_owned();
         let path = std::ffi::CString::new(self.root.as_os_str().as_encoded_bytes())
             .map_err(|e| Error::io("statvfs", &name, e.into()))?;
@@ -162,7 +169,8 @@ impl LocalDir {
         }
         // SAFETY: zeroed is a valid statvfs, and the call has filled it.
         let stat = unsafe { stat.assume_init() };
-        Ok(stat.f_bavail as u64 * stat.f_frsize as u64)
+        let bytes = |blocks: u64| blocks * stat.f_frsize as u64;
+        Ok(Space { free: bytes(stat.f_bavail as u64), total: bytes(stat.f_blocks as u64) })
     }
 
     fn known(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -170,14 +178,39 @@ impl LocalDir {
     }
 }
 
+/// Opens a file, waiting for a while when this process or the system has no descriptor left: nothing has happened then, and
+/// connections come and go.
+fn patiently(open: impl Fn() -> std::io::Result<File>) -> std::io::Result<File> {
+    let mut left = DESCRIPTOR_TRIES;
+    loop {
+        match open() {
+            Err(e) if left > 0 && matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                left -= 1;
+                std::thread::sleep(DESCRIPTOR_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How often a file is opened anew, half a minute in all.
+const DESCRIPTOR_TRIES: u32 = 600;
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
+
 fn sync_dir(path: &str, dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io("sync directory of", path, e))
+    patiently(|| File::open(dir))
+        .and_then(|d| d.sync_all())
+        .map_err(|e| Error::io("sync directory of", path, e))
 }
 
 impl Storage for LocalDir {
+    fn space(&self) -> Result<Option<Space>> {
+        self.room().map(Some)
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         let full = self.full("create", path)?;
-        let new = || OpenOptions::new().write(true).create_new(true).open(&full);
+        let new = || patiently(|| OpenOptions::new().write(true).create_new(true).open(&full));
         let file = self.make(path, &full, new, "create")?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
         Ok(Box::new(FileSink { file, path: path.to_owned() }))
@@ -190,7 +223,7 @@ impl Storage for LocalDir {
     fn read(&self, path: &str) -> Result<Bytes> {
         let full = self.full("read", path)?;
         let mut bytes = Vec::new();
-        File::open(full)
+        patiently(|| File::open(&full))
             .and_then(|mut f| f.read_to_end(&mut bytes))
             .map_err(|e| Error::io("read", path, e))?;
         Ok(bytes.into())
@@ -198,7 +231,7 @@ impl Storage for LocalDir {
 
     fn map(&self, path: &str) -> Result<Bytes> {
         let full = self.full("map", path)?;
-        let file = File::open(full).map_err(|e| Error::io("map", path, e))?;
+        let file = patiently(|| File::open(&full)).map_err(|e| Error::io("map", path, e))?;
         if file.metadata().map_err(|e| Error::io("map", path, e))?.len() == 0 {
             return Ok(Bytes::new());
         }

@@ -1,7 +1,7 @@
 //! A directory in memory, for tests. [`Memory::crash`] forgets what was not synced.
 
 use crate::storage::check_path;
-use crate::{Entry, Error, Kind, Result, Sink, Storage};
+use crate::{Entry, Error, Kind, Result, Sink, Space, Storage};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,7 @@ type Files = BTreeMap<String, File>;
 #[derive(Default, Clone)]
 pub struct Memory {
     files: Arc<Mutex<Files>>,
+    space: Arc<Mutex<Option<Space>>>,
 }
 
 fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
@@ -36,6 +37,11 @@ impl Memory {
         }
     }
 
+    /// Says how much room there is; nothing is kept from being written by it.
+    pub fn set_space(&self, space: Space) {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(space);
+    }
+
     /// Changes bytes on the "disk", to test that damage is found.
     pub fn tamper(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = lock(&self.files).get_mut(path) {
@@ -50,6 +56,10 @@ fn not_found(op: &'static str, path: &str) -> Error {
 }
 
 impl Storage for Memory {
+    fn space(&self) -> Result<Option<Space>> {
+        Ok(*self.space.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         check_path("create", path)?;
         let mut files = lock(&self.files);

@@ -38,11 +38,24 @@ pub trait Storage: Send + Sync + 'static {
     /// Removes a file, and the directories that it leaves empty; removing one that is not there is not an error.
     fn remove(&self, path: &str) -> Result<()>;
 
+    /// How much room the file system has; nothing where that is not known.
+    fn space(&self) -> Result<Option<Space>> {
+        Ok(None)
+    }
+
     /// Forgets the local copy of a file whose bytes turned out to be damaged; false when there is none, so that the
     /// damage is the file's own.
     fn discard_copy(&self, _path: &str) -> Result<bool> {
         Ok(false)
     }
+}
+
+/// Room of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Can still be written.
+    pub free: u64,
+    pub total: u64,
 }
 
 /// A file that is being written.

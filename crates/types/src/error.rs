@@ -12,6 +12,7 @@ impl Code {
     pub const NOT_READY: Code = Code(1);
     pub const UNAVAILABLE: Code = Code(2);
     pub const INTERNAL: Code = Code(5);
+    pub const DISK_LIMIT: Code = Code(6);
     pub const RATE_LIMIT: Code = Code(8);
     pub const UNIMPLEMENTED: Code = Code(10);
     pub const COLLECTION_NOT_FOUND: Code = Code(100);

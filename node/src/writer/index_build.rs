@@ -46,6 +46,10 @@ impl Writer {
                 continue;
             };
             let build = (segment.id, index.id);
+            if !self.has_room_for(segment.bytes()) {
+                tokio::time::sleep(FIRST_PAUSE).await;
+                continue;
+            }
             match self.build_index(&segment, &index).await {
                 Ok(()) => drop(failed.builds.remove(&build)),
                 Err(e) => {

@@ -27,6 +27,7 @@ impl Writer {
     /// Writes rows, all or nothing.
     pub async fn write(self: &Arc<Writer>, request: WriteRequest) -> Result<WriteResponse> {
         self.check_serving()?;
+        self.check_disk()?;
         let _in_flight = self.enter(request.encoded_len())?;
         let collection = self.resolve(&request)?;
         let writer = Arc::clone(self);

@@ -144,6 +144,7 @@ impl LogThread {
 
     /// Logs and applies one group; false when the term has ended.
     fn write(&mut self, group: Vec<Entry>) -> bool {
+        self.writer.room.take(group.iter().map(|e| e.payload.len() as u64).sum());
         let payloads = group.iter().map(|e| e.payload.clone()).collect();
         let before = self.log.position();
         let timer = self.writer.parts.metrics.log_sync_seconds.start_timer();

@@ -25,6 +25,10 @@ impl Writer {
         while !self.has_ended() {
             tokio::time::sleep(TICK).await;
             let Some(inputs) = self.next_merge(&set_aside) else { continue };
+            if !self.has_room_for(inputs.iter().map(|s| s.bytes()).sum()) {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
             match self.merge(&inputs).await {
                 Ok(()) => {}
                 Err(e) if e.error.code.is_retriable() => {

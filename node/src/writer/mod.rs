@@ -18,6 +18,7 @@ mod orphans;
 mod recovery;
 mod repair;
 mod replay;
+mod room;
 mod state;
 mod streams;
 mod takeover;
@@ -93,6 +94,7 @@ pub struct Writer {
     building: Mutex<BTreeMap<SegmentId, Sequence>>,
     /// Segments that a merge is about to replace: they get no more indexes.
     merging: Mutex<HashSet<SegmentId>>,
+    room: room::Room,
     /// Bytes of writes that have not been applied yet.
     in_flight: AtomicUsize,
     changed: watch::Sender<u64>,
@@ -157,6 +159,7 @@ impl Writer {
             commits: tokio::sync::Mutex::new(()),
             building: Mutex::default(),
             merging: Mutex::default(),
+            room: room::Room::default(),
             in_flight: AtomicUsize::new(0),
             changed: watch::Sender::new(0),
             delete_stream: broadcast::Sender::new(DELETE_STREAM),
@@ -187,6 +190,7 @@ impl Writer {
 
     fn start_background(self: &Arc<Writer>) {
         self.spawn("lease renewal", Arc::clone(self).renew_lease());
+        self.spawn("the look at the disk's room", Arc::clone(self).room_loop());
         self.spawn("flush", Arc::clone(self).flush_loop());
         self.spawn("index builds", Arc::clone(self).index_loop());
         self.spawn("merges", Arc::clone(self).merge_loop());

@@ -112,7 +112,9 @@ fn maker(path: &str) -> Option<Maker> {
             let log = LogId::parse(log)?;
             match *file {
                 // Stays: whoever has not begun this log yet must not do so any more.
-                "fence" | "fence.new" => Some(Maker::Fence),
+                file if file == "fence" || (file.starts_with("fence.") && file.ends_with(".new")) => {
+                    Some(Maker::Fence)
+                }
                 file => file.parse::<u64>().ok().map(|_| Maker::Log(log)),
             }
         }

@@ -1,0 +1,93 @@
+//! Room on the shared directory's file system. Writes are refused while there is just enough left for what must still be
+//! written: the growing rows, the log's own records, the catalog. A disk that has room again is noticed without anybody's
+//! help; one that is really full would end the term.
+
+use super::Writer;
+use crate::Result;
+use mishards_types::{Code, Error};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_millis(250);
+/// Of the whole file system this part is kept, …
+const SHARE: u64 = 20;
+/// … and this much at most.
+const MOST: u64 = 1 << 30;
+/// Between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(30);
+
+/// What is known of the room, in bytes.
+pub struct Room {
+    free: AtomicU64,
+    reserve: AtomicU64,
+}
+
+impl Default for Room {
+    /// Nothing is known: then nothing is refused.
+    fn default() -> Room {
+        Room { free: AtomicU64::new(u64::MAX), reserve: AtomicU64::new(0) }
+    }
+}
+
+impl Room {
+    /// Counts what was written since the last look.
+    pub fn take(&self, bytes: u64) {
+        let take = |free: u64| (free != u64::MAX).then(|| free.saturating_sub(bytes));
+        let _ = self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+    }
+}
+
+impl Writer {
+    pub(super) async fn room_loop(self: Arc<Writer>) {
+        let mut warned: Option<Duration> = None;
+        while !self.has_ended() {
+            if let Err(e) = self.look_at_room().await {
+                tracing::warn!(error = %e, "the room of the shared directory is not known");
+            }
+            let now = self.parts.clock.elapsed();
+            match self.check_disk() {
+                Err(e) if warned.is_none_or(|at| now.saturating_sub(at) >= WARN_EVERY) => {
+                    tracing::warn!(error = %e, "writes are refused, reads go on");
+                    warned = Some(now);
+                }
+                Ok(()) if warned.take().is_some() => tracing::info!("there is room again, writes are taken"),
+                _ => {}
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn look_at_room(&self) -> Result<()> {
+        let storage = Arc::clone(&self.parts.storage);
+        if let Some(space) = self.parts.pools.fence(move || Ok(storage.space()?)).await? {
+            self.room.reserve.store((space.total / SHARE).min(MOST), Ordering::Relaxed);
+            self.room.free.store(space.free, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Refuses a write when what must still be written would have no room.
+    pub(super) fn check_disk(&self) -> Result<()> {
+        let (free, reserve) =
+            (self.room.free.load(Ordering::Relaxed), self.room.reserve.load(Ordering::Relaxed));
+        let growing = self.unpublished_bytes() as u64 * 5 / 4;
+        if free >= reserve.saturating_add(growing) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::DISK_LIMIT,
+            format!(
+                "disk limit exceeded: {free} bytes are free, {growing} are needed to write out what is growing and {reserve} are \
+                 kept: make room, writes go on by themselves then"
+            ),
+        )
+        .into())
+    }
+
+    /// Whether work that may wait, and makes new files of so many bytes, has the room for them.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        let free = self.room.free.load(Ordering::Relaxed);
+        free == u64::MAX || free / 2 > bytes
+    }
+}
