@@ -83,7 +83,7 @@ async fn a_hot_key_costs_as_much_as_its_copies() {
     let site = world.start_with_collection().await;
     site.insert(0..3).await.unwrap();
     let took = async |writes: usize| {
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         for _ in 0..writes {
             site.upsert([1]).await.unwrap();
         }

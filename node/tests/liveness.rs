@@ -299,7 +299,7 @@ async fn a_disk_with_little_room_refuses_writes_until_there_is_more() {
     site.insert(0..10).await.unwrap();
     let total = 100 << 20;
     world.disk.set_space(Space { free: 5 << 20, total });
-    eventually("writes are refused", async || site.insert([100]).await.is_err()).await;
+    eventually("writes are refused", async || site.delete([900]).await.is_err()).await;
     let refused = failure(&site.insert([100]).await.unwrap_err());
     assert_eq!(refused.code, 6);
     assert!(refused.message.starts_with("disk limit exceeded: 5242880 bytes are free"), "{refused:?}");
@@ -308,6 +308,7 @@ async fn a_disk_with_little_room_refuses_writes_until_there_is_more() {
     assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
     assert!(!site.writer.has_ended());
     world.disk.set_space(Space { free: 50 << 20, total });
-    eventually("writes are taken again", async || site.insert([100]).await.is_ok()).await;
+    eventually("writes are taken again", async || site.delete([900]).await.is_ok()).await;
+    site.insert([100]).await.unwrap();
     assert!(site.keys().await.contains(&100));
 }

@@ -1,10 +1,12 @@
 //! The router's copy of the catalog: pushed by the writable node, read from the database when nobody pushes, and kept in
 //! a file of this host for a start when both are away.
 
+use crate::offload::off_workers;
 use crate::topology::Topology;
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
-use mishards_catalog::{Catalog, Snapshot};
+use mishards_catalog::{Catalog, Change, Snapshot};
+use mishards_proto::node::{CatalogUpdate, Version as WireVersion};
 use mishards_types::{Error, Version};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -143,11 +145,17 @@ impl CatalogView {
                 };
                 let mut updates = std::pin::pin!(updates.take_until(overtaken));
                 while let Some(Ok(update)) = updates.next().await {
-                    match serde_json::from_slice::<Snapshot>(&update.snapshot) {
-                        Ok(snapshot) => {
+                    let ours = self.snapshot.load_full();
+                    let bytes = update.snapshot.len() + update.changes.len();
+                    match off_workers(bytes, move || updated(ours.as_deref(), &update)).await {
+                        Ok(Ok(snapshot)) => {
                             self.offer(snapshot);
                             self.confirm(topology.now());
                             begun.store(true, Ordering::Relaxed);
+                        }
+                        Ok(Err(why)) => {
+                            tracing::warn!(why, "a pushed catalog cannot be used, all of it is asked for");
+                            break;
                         }
                         Err(e) => tracing::error!(error = %e, "a pushed catalog cannot be read"),
                     }
@@ -237,6 +245,24 @@ impl CatalogView {
             }
         }
     }
+}
+
+/// The snapshot after an update: all of it, or ours with the changes since.
+fn updated(ours: Option<&Snapshot>, update: &CatalogUpdate) -> Result<Snapshot, String> {
+    if !update.snapshot.is_empty() {
+        return serde_json::from_slice(&update.snapshot).map_err(|e| e.to_string());
+    }
+    let version =
+        |v: Option<&WireVersion>| v.map(|v| Version { commit_seq: v.commit_seq, commit_id: v.commit_id });
+    let (base, next) = (version(update.base.as_ref()), version(update.version.as_ref()));
+    let ours = ours.filter(|ours| Some(ours.version) == base && ours.epoch.0 == update.epoch);
+    let (Some(ours), Some(next)) = (ours, next) else {
+        return Err("its changes lead from another version than ours".to_owned());
+    };
+    let changes: Vec<Change> = serde_json::from_slice(&update.changes).map_err(|e| e.to_string())?;
+    let mut snapshot = ours.apply(next, &changes);
+    snapshot.purge(update.oldest.saturating_sub(1));
+    Ok(snapshot)
 }
 
 /// Where a router reads the catalog, besides being told by the writable node.

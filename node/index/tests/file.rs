@@ -51,7 +51,7 @@ fn use_graph(index: &HnswIndex) {
     let question: Vec<f32> = (0..dim).map(|i| i as f32).collect();
     let filter = Bitmap::from_fn(index.rows(), |i| i % 2 == 0);
     for filter in [None, Some(&filter)] {
-        let found = find(&index, rows.view(), &Query::new(index.metric(), &question), params(10, 20), filter);
+        let found = find(index, rows.view(), &Query::new(index.metric(), &question), params(10, 20), filter);
         assert!(found.len() <= 10);
     }
 }

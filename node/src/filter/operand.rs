@@ -157,7 +157,10 @@ impl<'a> Cells<'a> {
             return Some(());
         }
         match self.get(row) {
-            Cell::List(items) => Some(items.iter().for_each(visit)),
+            Cell::List(items) => {
+                items.iter().for_each(visit);
+                Some(())
+            }
             _ => None,
         }
     }

@@ -112,6 +112,7 @@ impl Writer {
         finish(&mut state);
         state.forget_dropped();
         self.note_commit(next);
+        self.recent().add(before.version, next, &commit.changes);
         // Before anybody can see it: rows of something new come after the record that says what it is.
         let kept: &[Change] = if keep_changes { &commit.changes } else { &[] };
         let needed = Needed { before: needed_before, after: self.first_needed_by(&state) };

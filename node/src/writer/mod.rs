@@ -103,6 +103,7 @@ pub struct Writer {
     flush_wanted: Notify,
     files: Mutex<gc::LogFiles>,
     commit_times: Mutex<gc::CommitTimes>,
+    recent: Mutex<streams::RecentCommits>,
     growing_bytes: AtomicUsize,
     stopping: watch::Sender<bool>,
     /// When the log thread began to write the group that is not durable yet.
@@ -167,6 +168,7 @@ impl Writer {
             flush_wanted: Notify::new(),
             files: Mutex::new(recovered.files),
             commit_times: Mutex::new(gc::CommitTimes::starting_at(parts.clock.elapsed(), version.commit_seq)),
+            recent: Mutex::default(),
             growing_bytes: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
             syncing_since: Mutex::default(),

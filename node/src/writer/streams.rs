@@ -5,10 +5,12 @@ use crate::columns::keys_to_wire;
 use crate::{Failure, Result};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use mishards_catalog::{Change, Snapshot};
 use mishards_proto::node::{CatalogUpdate, DeleteEntry, DeletesUpdate, Version};
 use mishards_segment::Delete;
-use mishards_types::{CollectionId, Sequence};
-use std::sync::Arc;
+use mishards_types::{CollectionId, Sequence, Version as CatalogVersion};
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio_stream::wrappers::BroadcastStream;
 
 pub type Stream<T> = BoxStream<'static, std::result::Result<T, tonic::Status>>;
@@ -27,11 +29,12 @@ impl Writer {
                 }
                 let snapshot = Arc::clone(&writer.view().snapshot);
                 if sent != Some(snapshot.version) {
-                    let update = writer.catalog_update(&snapshot);
-                    return Some((
-                        update.map_err(tonic::Status::from),
-                        (writer, changed, Some(snapshot.version)),
-                    ));
+                    let version = snapshot.version;
+                    let building = Arc::clone(&writer);
+                    // It grows with the catalog: not on an async worker.
+                    let build = move || building.catalog_update(&snapshot, sent);
+                    let update = writer.parts.pools.search(build).await;
+                    return Some((update.map_err(tonic::Status::from), (writer, changed, Some(version))));
                 }
                 changed.changed().await.ok()?;
             }
@@ -40,15 +43,31 @@ impl Writer {
         .boxed()
     }
 
-    fn catalog_update(&self, snapshot: &mishards_catalog::Snapshot) -> Result<CatalogUpdate> {
-        Ok(CatalogUpdate {
-            version: Some(Version {
-                commit_seq: snapshot.version.commit_seq,
-                commit_id: snapshot.version.commit_id,
-            }),
+    /// What leads from the version that was sent last to this snapshot: its changes, or all of it where these are not known
+    /// any more.
+    fn catalog_update(&self, snapshot: &Snapshot, sent: Option<CatalogVersion>) -> Result<CatalogUpdate> {
+        let wire = |v: CatalogVersion| Version { commit_seq: v.commit_seq, commit_id: v.commit_id };
+        let update = CatalogUpdate {
+            version: Some(wire(snapshot.version)),
             epoch: self.log_id.epoch.0,
-            snapshot: serde_json::to_vec(snapshot).map_err(Failure::internal)?,
+            oldest: snapshot.oldest_known(),
+            ..Default::default()
+        };
+        let since = sent.and_then(|sent| Some((sent, self.recent().since(sent, snapshot.version)?)));
+        Ok(match since {
+            Some((sent, changes)) => CatalogUpdate {
+                base: Some(wire(sent)),
+                changes: serde_json::to_vec(&changes).map_err(Failure::internal)?,
+                ..update
+            },
+            None => {
+                CatalogUpdate { snapshot: serde_json::to_vec(snapshot).map_err(Failure::internal)?, ..update }
+            }
         })
+    }
+
+    pub(super) fn recent(&self) -> MutexGuard<'_, RecentCommits> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that is kept, then each group's deletes; ends with the term, or when the reader is too slow.
@@ -64,6 +83,42 @@ impl Writer {
         let writer = Arc::clone(self);
         let end = async move { writer.streams_end().await };
         stream::iter(kept).map(Ok).chain(rest).take_until(end).boxed()
+    }
+}
+
+/// The changes of the last commits, for those who follow the catalog.
+#[derive(Default)]
+pub struct RecentCommits {
+    commits: VecDeque<Recent>,
+    changes: usize,
+}
+
+struct Recent {
+    base: CatalogVersion,
+    next: CatalogVersion,
+    changes: Vec<Change>,
+}
+
+/// So many changes are kept; whoever is further behind gets the whole catalog.
+const MOST_CHANGES: usize = 4096;
+
+impl RecentCommits {
+    pub fn add(&mut self, base: CatalogVersion, next: CatalogVersion, changes: &[Change]) {
+        self.changes += changes.len();
+        self.commits.push_back(Recent { base, next, changes: changes.to_vec() });
+        while self.changes > MOST_CHANGES
+            && let Some(oldest) = self.commits.pop_front()
+        {
+            self.changes -= oldest.changes.len();
+        }
+    }
+
+    /// All changes from one version to another, in their order.
+    fn since(&self, from: CatalogVersion, to: CatalogVersion) -> Option<Vec<Change>> {
+        let begin = self.commits.iter().position(|commit| commit.base == from)?;
+        let end = self.commits.iter().position(|commit| commit.next == to)?;
+        (begin <= end)
+            .then(|| self.commits.range(begin..=end).flat_map(|commit| commit.changes.clone()).collect())
     }
 }
 

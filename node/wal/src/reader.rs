@@ -82,7 +82,8 @@ pub fn read_log(storage: &dyn Storage, log: LogId, scan: Scan, visit: &mut dyn F
         let switched = reader.read(&mut out, &mut expected, visit)?;
         let size = bytes.len() as u64;
         out.files.push((file, size, out.last));
-        if !switched && !(scan.lossy && followed) {
+        let goes_on = switched || scan.lossy && followed;
+        if !goes_on {
             return Ok(out);
         }
         file += 1;

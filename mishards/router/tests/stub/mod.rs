@@ -306,6 +306,7 @@ impl NodeClient for Stub {
                 version: None,
                 epoch: EPOCH,
                 snapshot: serde_json::to_vec(&*snapshot).unwrap(),
+                ..Default::default()
             })
         });
         Ok(updates.boxed())

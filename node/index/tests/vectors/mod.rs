@@ -177,7 +177,7 @@ pub fn recall(
     for i in 0..questions.len() {
         let query = Query::new(index.metric(), questions.row(i));
         let exact = scan(rows.view(), &query, params, filter, &NEVER).rows;
-        let found = find(&index, rows.view(), &query, params, filter);
+        let found = find(index, rows.view(), &query, params, filter);
         assert_sound(rows, &query, params, filter, &found);
         let last = exact.last().map_or(f32::NEG_INFINITY, |hit| hit.0);
         hits += found.iter().filter(|hit| hit.0 <= last).count().min(exact.len());
