@@ -253,6 +253,10 @@ async fn a_node_that_fails_again_and_again_is_asked_last_and_tried_again_later()
 async fn of_two_replicas_the_less_busy_one_is_asked() {
     let make = Make { replicas: 2, ..Make::of(&["a", "b", "w"], 10) };
     let cluster = make.start().await;
+    let is_placed = |s: &mishards_router::ClusterStatus| {
+        s.nodes.iter().filter(|n| n.role == "readonly").all(|n| n.segments == 10)
+    };
+    cluster.eventually("both hold every segment", is_placed).await;
     cluster.node("a").does(Does::Hang);
     // No hedge helps.
     while cluster.topology.hedging.spend() {}
