@@ -228,7 +228,7 @@ fn iterator_page(params: &Params, nq: usize, offset: usize) -> Result<Option<Ite
     }
     Ok(Some(IteratorPage {
         batch: batch as usize,
-        last_bound: params.number("search_iter_last_bound")?.map(|b| b as f32),
+        last_bound: params.bound("search_iter_last_bound")?.map(|b| b as f32),
         token: params.text("search_iter_id"),
     }))
 }

@@ -75,6 +75,14 @@ impl Params {
         }
     }
 
+    /// A score that a page of an iterator ended with, as we gave it: it may be infinite, where distances overflow.
+    pub fn bound(&self, key: &str) -> Result<Option<f64>> {
+        match self.text(key).trim().parse::<f64>() {
+            Ok(bound) if bound.is_infinite() => Ok(Some(bound)),
+            _ => self.number(key),
+        }
+    }
+
     /// A flag; absent is false.
     pub fn flag(&self, key: &str) -> bool {
         match self.values.get(key) {
