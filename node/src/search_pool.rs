@@ -66,6 +66,10 @@ impl Shared {
         loop {
             match queue.take(self.width) {
                 Some((work, slice)) => {
+                    // Whoever sleeps because work had all the room that it may have looks again.
+                    if !queue.waiting.is_empty() {
+                        self.wake.notify_one();
+                    }
                     drop(queue);
                     work.run(slice);
                     work.running().fetch_sub(1, Ordering::Relaxed);

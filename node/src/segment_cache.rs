@@ -11,7 +11,7 @@ use mishards_catalog::{DeltaFile, FileRef, Segment};
 use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{Delete, SegmentReader, check_trailer, decode_deletes, decode_delta};
 use mishards_storage::Storage;
-use mishards_types::{Clock, Code, Schema, SegmentId, Sequence};
+use mishards_types::{Clock, Code, FieldId, Schema, SegmentId, Sequence};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -258,7 +258,7 @@ impl SegmentCache {
             run_before: 0,
         };
         self.read_deletes(&mut unit, segment)?;
-        self.open_indexes(&mut unit, segment)?;
+        self.open_indexes(&mut unit, segment, &[])?;
         tracing::debug!(segment = segment.id.0, rows = unit.rows.len(), "segment opened");
         Ok(Open { unit: Arc::new(unit), applied: segment.folded_through, files, used: Duration::ZERO })
     }
@@ -288,9 +288,13 @@ impl SegmentCache {
             self.read_deletes(&mut unit, segment)?;
             applied = segment.folded_through;
         }
-        unit.graphs.clear();
-        unit.inverted.clear();
-        self.open_indexes(&mut unit, segment)?;
+        // What has not changed is not read again.
+        let has = |graph: bool, field: &FieldId| {
+            segment.indexes.iter().any(|i| i.field == *field && (i.kind == "hnsw") == graph)
+        };
+        unit.graphs.retain(|field, _| has(true, field));
+        unit.inverted.retain(|field, _| has(false, field));
+        self.open_indexes(&mut unit, segment, &open.files)?;
         Ok(Open { unit: Arc::new(unit), applied, files, used: open.used })
     }
 
@@ -303,8 +307,9 @@ impl SegmentCache {
         Ok(())
     }
 
-    fn open_indexes(&self, unit: &mut Unit, segment: &Segment) -> Result<()> {
-        for index in &segment.indexes {
+    /// Opens the indexes whose files are not among those that are open.
+    fn open_indexes(&self, unit: &mut Unit, segment: &Segment, open: &[FileRef]) -> Result<()> {
+        for index in segment.indexes.iter().filter(|index| !open.contains(&index.file)) {
             let bytes: Bytes = self.storage.map(&index.file.path)?;
             let payload = check_trailer(&index.file.path, bytes).map_err(|e| damaged(segment, e))?;
             let invalid = |e| Failure::unreadable(format!("{}: {e}", index.file.path));

@@ -7,7 +7,7 @@ use crate::open::{Wanted, open_segments};
 use crate::placement::{Placement, PlacementPolicy, Share, loads};
 use crate::topology::{Node, Topology};
 use arc_swap::ArcSwap;
-use mishards_catalog::Snapshot;
+use mishards_catalog::{Segment, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct Placer {
 #[derive(Default)]
 struct Taking {
     nodes: BTreeSet<String>,
+    /// The catalog whose segments they have been told to open.
+    told: Option<Arc<Snapshot>>,
     /// When the first of them came, on the monotonic clock.
     since: Duration,
 }
@@ -119,6 +121,9 @@ impl Placer {
             taking.nodes.clone_from(&target);
         }
         let now = self.place(&taking.nodes, snapshot.as_ref()).await;
+        if let Some(snapshot) = &snapshot {
+            self.open_ahead(taking.told.replace(Arc::clone(snapshot)), snapshot, &now);
+        }
         if taking.nodes == target {
             *warming = None;
         } else if warming.as_ref().is_none_or(|w| w.target != target)
@@ -135,6 +140,28 @@ impl Placer {
             *warming = Some(Warming { target, work });
         }
         self.placement.store(now);
+    }
+
+    /// Has owners open what is new in a catalog, so that no search waits for the files of a flush, a merge or an index
+    /// build. Nobody waits for it.
+    fn open_ahead(&self, before: Option<Arc<Snapshot>>, snapshot: &Arc<Snapshot>, placement: &Placement) {
+        let Some(before) = before.filter(|before| before.version != snapshot.version) else { return };
+        let mut wanted: Wanted = HashMap::new();
+        for load in loads(snapshot) {
+            let Some(segment) = snapshot.segment(load.segment) else { continue };
+            let is_known =
+                |old: &Arc<Segment>| Arc::ptr_eq(old, segment) || old.all_files().eq(segment.all_files());
+            if before.segment(load.segment).is_some_and(is_known) {
+                continue;
+            }
+            for node in placement.owners(load.segment) {
+                wanted.entry(node.to_owned()).or_default().push(Arc::clone(segment));
+            }
+        }
+        if !wanted.is_empty() {
+            let (topology, snapshot) = (Arc::clone(&self.topology), Arc::clone(snapshot));
+            tokio::spawn(async move { open_segments(&topology, &snapshot, wanted, PATIENCE).await });
+        }
     }
 
     /// How many nodes answer, by what they do, and at which V this router is.

@@ -5,6 +5,7 @@ mod stub;
 
 use mishards_router::{Call, Coverage, Kind};
 use mishards_types::Code;
+use std::sync::Arc;
 use std::time::Duration;
 use stub::*;
 
@@ -139,7 +140,8 @@ async fn a_search_that_breaks_two_nodes_is_not_given_to_a_third() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_one_whose_second_node_was_asked_because_the_first_was_slow() {
-    let cluster = Make::of(&["a", "b", "c", "d", "w"], 1).start().await;
+    let make = Make { replicas: 2, ..Make::of(&["a", "b", "c", "d", "w"], 1) };
+    let cluster = make.start().await;
     // Each takes longer than is waited for before a second one is asked, as the first search of a router may.
     (0..1000).for_each(|_| cluster.topology.hedging.earn());
     for node in ["a", "b", "c", "d"] {
@@ -149,6 +151,55 @@ async fn nor_is_one_whose_second_node_was_asked_because_the_first_was_slow() {
     assert!(error.message.contains("broke off"), "{error}");
     let broken = ["a", "b", "c", "d"].iter().filter(|name| cluster.node(name).searches() > 0).count();
     assert_eq!(broken, 2);
+}
+
+/// What takes a node's voice away may be what it was asked: it is not handed on until nobody is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_silences_two_nodes_goes_no_further_and_never_to_the_writer() {
+    let make = Make { patience: Duration::from_secs(60), ..Make::of(&["a", "b", "c", "d", "w"], 1) };
+    let cluster = make.start().await;
+    let silenced = ["a", "b", "c", "d"];
+    silenced.iter().for_each(|node| cluster.node(node).does(Does::StopOnceAsked));
+    let error = tokio::time::timeout(Duration::from_secs(30), cluster.search()).await.unwrap().unwrap_err();
+    assert!(error.message.contains("broke off"), "{error}");
+    let asked = cluster.asked();
+    assert_eq!(silenced.iter().filter(|node| !asked[**node].is_empty()).count(), 2, "{asked:?}");
+    assert!(asked["w"].is_empty(), "the writable node got it too");
+}
+
+/// A slow search is no reason to have a segment opened where it is not placed.
+#[tokio::test(flavor = "multi_thread")]
+async fn hedges_go_only_where_the_segments_are_placed() {
+    for (replicas, hedged) in [(1, false), (2, true)] {
+        let make = Make { replicas, patience: 700 * MS, ..Make::of(&["a", "b", "w"], 1) };
+        let cluster = make.start().await;
+        (0..1000).for_each(|_| cluster.topology.hedging.earn());
+        ["a", "b"].iter().for_each(|node| cluster.node(node).does(Does::Hang));
+        let mut call = Call::of("default");
+        call.deadline = Some(cluster.topology.now() + 500 * MS);
+        let _ = cluster.search_as(&call, STRONG).await;
+        let asked = ["a", "b"].iter().filter(|node| cluster.node(node).searches() > 0).count();
+        assert!(asked == 2 || !hedged, "{replicas} replicas");
+        assert_eq!(cluster.metrics.hedged_subqueries_total.get() > 0, hedged, "{replicas} replicas");
+    }
+}
+
+/// Where nobody else can answer, nothing of a client's time is kept back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_node_that_can_be_asked_has_all_the_time() {
+    let make = Make { patience: 100 * MS, ..Make::of(&["w"], 2) };
+    let cluster = make.start().await;
+    cluster.node("w").does(Does::Hang);
+    let began = tokio::time::Instant::now();
+    let mut call = Call::of("default");
+    call.deadline = Some(cluster.topology.now() + 2000 * MS);
+    let answer = tokio::spawn({
+        let router = Arc::clone(&cluster.router);
+        async move { router.search(&call, stub::request(STRONG)).await.map(drop) }
+    });
+    tokio::time::sleep(1200 * MS).await;
+    assert!(!answer.is_finished(), "it was given up after {:?}", began.elapsed());
+    answer.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,11 @@
 use crate::columns::{column_to_wire, keys_from_wire};
 use crate::unit::Unit;
 use crate::{Failure, Result};
+use arrow_array::cast::AsArray;
 use mishards_proto::node::FetchRequest;
 use mishards_proto::schema::FieldData;
-use mishards_types::{FieldId, Timestamp};
+use mishards_segment::Column;
+use mishards_types::{FieldId, Timestamp, limits};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,16 +19,40 @@ pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<F
         Some(unit) => Arc::clone(&unit.schema),
         None => return Err(Failure::too_old("the rows are not here any more")),
     };
-    let column_of = |field: &i64| {
+    let mut bytes = 0;
+    let mut column_of = |field: &i64| {
         let field = schema
             .field_by_id(FieldId(*field))
             .ok_or_else(|| Failure::internal(format!("no field {field}")))?;
         let cells: Option<Vec<_>> =
             places.iter().map(|(unit, row)| Some((units[*unit].rows.column(field.id)?, *row))).collect();
         let cells = cells.ok_or_else(|| Failure::internal(format!("field {} has no column", field.name)))?;
+        bytes += cells.iter().map(|(column, row)| cell_bytes(column, *row)).sum::<usize>();
+        limits::check_output(1, bytes)?;
         Ok(column_to_wire(field, &cells))
     };
-    request.field_ids.iter().map(column_of).collect()
+    request.field_ids.iter().map(&mut column_of).collect()
+}
+
+/// Bytes of a value on the wire, about.
+fn cell_bytes(column: &Column, row: u32) -> usize {
+    match column {
+        Column::Vector { dim, .. } => dim * 4,
+        Column::Scalar(array) => match (array.as_string_opt::<i32>(), array.as_list_opt::<i32>()) {
+            (Some(texts), _) => texts.value_length(row as usize) as usize,
+            (None, Some(lists)) => {
+                let (from, to) =
+                    (lists.value_offsets()[row as usize], lists.value_offsets()[row as usize + 1]);
+                match lists.values().as_string_opt::<i32>() {
+                    Some(texts) => {
+                        (texts.value_offsets()[to as usize] - texts.value_offsets()[from as usize]) as usize
+                    }
+                    None => (to - from) as usize * 8,
+                }
+            }
+            (None, None) => 8,
+        },
+    }
 }
 
 /// Where each row stands: its unit, and its number there.

@@ -10,6 +10,7 @@ use mishards_types::{Error, Result, Version};
 use std::sync::Arc;
 
 /// A collection and the snapshot that it was found in.
+#[derive(Clone)]
 pub struct Named {
     pub snapshot: Arc<Snapshot>,
     pub database: Arc<Database>,

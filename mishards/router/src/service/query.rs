@@ -35,7 +35,9 @@ impl Router {
         let database = database_name(&request.db_name, &call.database);
         check_collection_name(&request.collection_name)?;
         let named = self.collection(database, &request.collection_name).await?;
-        let job = QueryJob::parse(&named, &request)?;
+        let (known, asked) = (named.clone(), request.clone());
+        let bytes = request.expr.len();
+        let job = off_workers(bytes, move || QueryJob::parse(&known, &asked)).await??;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
         if counting {
             check_count(&request, &job)?;

@@ -6,17 +6,20 @@ use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
 use crate::call::{Call, Subject};
 use crate::error::{Kind, ok};
+use crate::offload::off_workers;
 use crate::plan::Filter;
 use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
 use mishards_catalog::{Collection, DEFAULT_PARTITION, Snapshot};
 use mishards_expr::{Comparison, Operand, Predicate};
 use mishards_proto::milvus::{DeleteRequest, InsertRequest, MutationResult, UpsertRequest};
 use mishards_proto::node::{PartitionRows, WriteRequest, WriteResponse};
-use mishards_proto::schema::IDs;
+use mishards_proto::schema::{FieldData, IDs};
 use mishards_types::{
     Code, DataType, Error, Key, Result, Value, check_collection_name, check_partition_name, partition_slot,
 };
+use prost::Message;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// How often a write is checked anew when the schema changes under it.
 const TRIES: usize = 5;
@@ -26,21 +29,25 @@ impl Router {
         check_names(&request.collection_name, &request.partition_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
-        let mut rows = request.fields_data;
+        let rows = Arc::new(request.fields_data);
+        let len = request.num_rows as usize;
         let mut last = None;
         for _ in 0..TRIES {
             let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
-            let checked =
-                check_rows(&named.collection.schema, rows.clone(), request.num_rows as usize, false)?;
-            let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
+            let (known, given, partition) =
+                (named.clone(), Arc::clone(&rows), request.partition_name.clone());
+            let check = move || {
+                let checked = check_rows(&known.collection.schema, given.to_vec(), len, false)?;
+                split(&known.snapshot, &known.collection, &partition, &checked)
+            };
+            let inserts = off_workers(bytes_of(&rows), check).await??;
             let write =
                 WriteRequest { inserts: inserts.parts, ..write_for(&named, &request.collection_name) };
             match self.write(write).await? {
                 Sent::Again(why) => last = Some(why),
                 Sent::Done(done) => {
-                    rows.clear();
-                    return Ok(mutation(&named, inserts.order, checked.len, done, |r, n| r.insert_cnt = n));
+                    return Ok(mutation(&named, inserts.order, len, done, |r, n| r.insert_cnt = n));
                 }
             }
         }
@@ -57,24 +64,17 @@ impl Router {
         check_names(&request.collection_name, &request.partition_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         let database = database_name(&request.db_name, db);
+        let rows = Arc::new(request.fields_data);
+        let len = request.num_rows as usize;
         let mut last = None;
         for _ in 0..TRIES {
             let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
-            let schema = &named.collection.schema;
-            let mut checked =
-                check_rows(schema, request.fields_data.clone(), request.num_rows as usize, true)?;
-            let keys = checked.keys.clone().unwrap_or_default();
-            if keys.iter().collect::<HashSet<_>>().len() != keys.len() {
-                return Err(Error::invalid("duplicate primary keys are not allowed in the same batch"));
-            }
-            let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
-            // With automatic ids the old row goes and a new one, with a new id, comes.
-            if let Some(primary) = schema.primary().filter(|f| f.auto_id) {
-                checked.columns.retain(|c| c.field_id != primary.id.0);
-            }
-            let inserts = split(&named.snapshot, &named.collection, &request.partition_name, &checked)?;
-            let deletes = Some(ids_of(keys, strings));
+            let (known, given, partition) =
+                (named.clone(), Arc::clone(&rows), request.partition_name.clone());
+            let check = move || check_upsert(&known, given.to_vec(), len, &partition);
+            let (inserts, keys) = off_workers(bytes_of(&rows), check).await??;
+            let deletes = Some(keys);
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
             let write = WriteRequest {
                 inserts: inserts.parts,
@@ -87,7 +87,7 @@ impl Router {
                 Sent::Done(done) => {
                     let counts =
                         |r: &mut MutationResult, n| (r.insert_cnt, r.upsert_cnt, r.delete_cnt) = (n, n, n);
-                    return Ok(mutation(&named, inserts.order, checked.len, done, counts));
+                    return Ok(mutation(&named, inserts.order, len, done, counts));
                 }
             }
         }
@@ -222,6 +222,27 @@ impl Router {
         })
         .await
     }
+}
+
+/// The rows of an upsert by partition, and the keys that they take the place of.
+fn check_upsert(named: &Named, given: Vec<FieldData>, len: usize, partition: &str) -> Result<(Split, IDs)> {
+    let schema = &named.collection.schema;
+    let mut checked = check_rows(schema, given, len, true)?;
+    let keys = checked.keys.clone().unwrap_or_default();
+    if keys.iter().collect::<HashSet<_>>().len() != keys.len() {
+        return Err(Error::invalid("duplicate primary keys are not allowed in the same batch"));
+    }
+    let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
+    // With automatic ids the old row goes and a new one, with a new id, comes.
+    if let Some(primary) = schema.primary().filter(|f| f.auto_id) {
+        checked.columns.retain(|c| c.field_id != primary.id.0);
+    }
+    let inserts = split(&named.snapshot, &named.collection, partition, &checked)?;
+    Ok((inserts, ids_of(keys, strings)))
+}
+
+fn bytes_of(rows: &[FieldData]) -> usize {
+    rows.iter().map(Message::encoded_len).sum()
 }
 
 /// What became of a write that was sent.

@@ -26,17 +26,20 @@ impl Router {
         refuse_unsupported(&request)?;
         let named = self.loaded(database, &request.collection_name, &[]).await?;
         let placeholder = match &request.search_input {
-            Some(SearchInput::PlaceholderGroup(bytes)) => bytes.as_slice(),
+            Some(SearchInput::PlaceholderGroup(bytes)) => bytes.clone(),
             Some(SearchInput::Ids(_)) => {
                 return Err(Error::invalid("search by primary keys is not supported"));
             }
-            None => &[],
+            None => Vec::new(),
         };
         let filter = Filter {
             text: request.dsl.clone(),
             values: templates_from_wire(request.expr_template_values.clone())?,
         };
-        let job = SearchJob::parse(Place::Search, &named, &request.search_params, placeholder, filter)?;
+        let (known, params) = (named.clone(), request.search_params.clone());
+        let bytes = filter.text.len() + placeholder.len();
+        let parse = move || SearchJob::parse(Place::Search, &known, &params, &placeholder, filter);
+        let job = off_workers(bytes, parse).await??;
         let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
         let consistency = Consistency {
             level: request.consistency_level,

@@ -45,6 +45,8 @@ pub enum Does {
     Hang,
     /// Neither searches nor probes are answered: a process that is stopped.
     Stop,
+    /// Answers to nothing any more once it is asked to read.
+    StopOnceAsked,
     /// It cannot be reached, or the connection breaks while it works.
     Unreached,
     Break,
@@ -179,6 +181,10 @@ impl Stub {
         match does {
             Does::Answer => {}
             Does::Hang | Does::Stop => std::future::pending().await,
+            Does::StopOnceAsked => {
+                self.does(Does::Stop);
+                std::future::pending().await
+            }
             Does::Unreached => return fails(mishards_router::Kind::Unreached, "refused"),
             Does::Break => return fails(mishards_router::Kind::Broken, "reset"),
             Does::BreakLate(wait) => {
