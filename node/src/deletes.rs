@@ -251,6 +251,18 @@ impl Deletes {
         (page, None)
     }
 
+    /// Whether a collection has more than `most` deletes above `after`.
+    pub fn has_more_than(&self, collection: CollectionId, after: Sequence, most: usize) -> bool {
+        let state = self.lock();
+        let Some(entry) = state.collections.get(&collection) else { return false };
+        let mut left = most;
+        entry.records.range(after.next()..).any(|(_, record)| {
+            let over = record.len() > left;
+            left = left.saturating_sub(record.len());
+            over
+        })
+    }
+
     /// Number of deletes of a collection above `after`, and the first of their sequences.
     pub fn pending(&self, collection: CollectionId, after: Sequence) -> (usize, Option<Sequence>) {
         let state = self.lock();

@@ -73,6 +73,8 @@ impl Shared {
                     drop(queue);
                     work.run(slice);
                     work.running().fetch_sub(1, Ordering::Relaxed);
+                    // What the last of its slices lets go of may be large: not under the lock.
+                    drop(work);
                     queue = self.lock();
                 }
                 None if queue.closed => return,

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Segments that nothing asked for in this long are closed.
 const IDLE: Duration = Duration::from_secs(900);
 
+/// Deletes that are applied to an open segment where the request arrives.
+const AT_ONCE: usize = 256;
+
 /// Past this many, turns that nobody holds are looked for.
 const MOST_TURNS: usize = 1024;
 
@@ -142,7 +145,9 @@ impl SegmentCache {
         let mut slot = slot.try_lock().ok()?;
         let open = slot.open.as_mut()?;
         let is_current = open.files.iter().eq(segment.all_files());
-        if !is_current || deltas.files.iter().any(|file| file.through > open.applied) {
+        let from = open.applied.max(deltas.through);
+        let has_much_to_apply = || self.deletes.has_more_than(segment.collection, from, AT_ONCE);
+        if !is_current || deltas.files.iter().any(|file| file.through > open.applied) || has_much_to_apply() {
             return None;
         }
         open.used = self.clock.elapsed();
@@ -167,6 +172,8 @@ impl SegmentCache {
     pub fn rows_of(&self, segment: &Segment, schema: &Arc<Schema>) -> Result<Arc<Unit>> {
         let slot = Arc::clone(lock(&self.slots).entry(segment.id).or_default());
         let mut slot = lock(&slot);
+        // Another segment of the same id, as in `open`.
+        drop(slot.open.take_if(|open| open.files.first() != segment.all_files().next()));
         if slot.open.is_none() {
             let files = segment.all_files().cloned().collect();
             let now = self.clock.elapsed();

@@ -15,7 +15,7 @@ use mishards_catalog::{Command, Segment};
 use mishards_proto::node::*;
 use mishards_storage::Storage;
 use mishards_trace::{Span, Tracer};
-use mishards_types::{Clock, CollectionId, Error, Schema, SegmentId, limits};
+use mishards_types::{Clock, CollectionId, Error, Schema, SegmentId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -288,7 +288,7 @@ impl Node {
         let decode = |request: QueryRequest| ReadScope::decode(request.scope);
         let bytes = bytes_of(request.scope.as_ref());
         let scope = Arc::new(self.decoded(bytes, request, decode).await?);
-        let inside = self.enter(&scope, if count { 0 } else { limit.min(limits::TOP_K as usize) })?;
+        let inside = self.enter(&scope, 0)?;
         let _span = self.span("node_query", &traceparent, &scope);
         let units = Arc::new(self.units(&scope).await?);
         let work = Admitted::new(inside);
@@ -298,6 +298,7 @@ impl Node {
             Arc::clone(&units),
             limit,
             count,
+            |rows| self.enter(&scope, rows),
             &work.cancel,
         )
         .await?;

@@ -122,6 +122,14 @@ async fn damage_in_the_middle_is_stepped_over_when_it_is_given_up() {
     assert_eq!((keys[0], *keys.last().unwrap()), (0, 199), "what lies behind the damage is there");
     let said = site.writer.losses().join("\n");
     assert!(said.contains("records") && said.contains("missing"), "{said}");
+    // As `mishards repair` ends: then nothing of what was given up is asked for again.
+    site.writer.write_out().await.unwrap();
+    site.kill(&world).await;
+    let site = world.start().await;
+    assert_eq!(site.keys().await, keys);
+    site.insert([200]).await.unwrap();
+    let site = world.restart(site).await;
+    assert_eq!(site.keys().await.len(), keys.len() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

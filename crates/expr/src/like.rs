@@ -1,5 +1,10 @@
 //! `like` patterns: `%` is any run of characters, `_` is one character, a backslash escapes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Steps between two looks at whether anybody still waits.
+const STRIDE: u32 = 1 << 16;
+
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LikePattern {
@@ -57,9 +62,20 @@ impl LikePattern {
     /// Whether `text` matches, whole. A mismatch goes back to the last run only; the text after a run is looked for by the
     /// two-way search of the standard library, so that long patterns cost no product of lengths.
     pub fn matches(&self, text: &str) -> bool {
+        self.matches_until(text, &AtomicBool::new(false))
+    }
+
+    /// The same, given up once `stop` is set: then the answer means nothing. Single characters after a run are tried place
+    /// by place, which for long patterns is a product of lengths.
+    pub fn matches_until(&self, text: &str, stop: &AtomicBool) -> bool {
         let (mut at, mut token) = (0, 0);
         let mut retry: Option<(usize, usize)> = None;
+        let mut steps = 0u32;
         loop {
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(STRIDE) && stop.load(Ordering::Relaxed) {
+                return false;
+            }
             let step = match self.tokens.get(token) {
                 None if at == text.len() => return true,
                 None => None,

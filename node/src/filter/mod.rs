@@ -199,7 +199,8 @@ fn in_set(unit: &Unit, operand: &Operand, values: &[Value], cancel: &Cancel) -> 
 fn like(unit: &Unit, operand: &Operand, pattern: &LikePattern, cancel: &Cancel) -> Ternary {
     let cells = Cells::new(unit, operand);
     Ternary::from_fn(unit.rows.len(), cancel, |row| match cells.get(row) {
-        Cell::Str(text) => Some(pattern.matches(&text)),
+        // One text may take long.
+        Cell::Str(text) => Some(!cancel.is_cancelled() && pattern.matches_until(&text, cancel.flag())),
         _ => None,
     })
 }

@@ -34,11 +34,11 @@ pub fn evaluate(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<T
             let index = index_of(unit, *field)?;
             let mut out = Bitmap::zeros(unit.rows.len());
             let prefix = pattern.prefix().map_or("", |(prefix, _)| prefix);
-            index.matching(prefix, |text| pattern.matches(text), &mut out);
+            index.matching(prefix, |text| pattern.matches_until(text, cancel.flag()), &mut out);
             out
         }
         Predicate::Contains(mode, Operand::Column { field, data_type: DataType::Array }, values) => {
-            return contains(unit, *field, *mode, values);
+            return contains(unit, *field, *mode, values, cancel);
         }
         _ => return None,
     };
@@ -113,18 +113,31 @@ fn range(index: &InvertedIndex, op: Comparison, term: &Term, rows: usize) -> Opt
     Some(out)
 }
 
-fn contains(unit: &Unit, field: FieldId, mode: ContainsMode, values: &[Value]) -> Option<Ternary> {
+fn contains(
+    unit: &Unit,
+    field: FieldId,
+    mode: ContainsMode,
+    values: &[Value],
+    cancel: &Cancel,
+) -> Option<Ternary> {
     let index = index_of(unit, field)?;
     let element = unit.schema.field_by_id(field)?.element?;
-    let mut lists = Vec::new();
-    for value in values {
-        let mut rows = Bitmap::zeros(unit.rows.len());
-        index.equal(&term(element, value)?, &mut rows);
-        lists.push(rows);
-    }
+    let rows = unit.rows.len();
     let all = mode == ContainsMode::All;
-    let mut yes = if all { Bitmap::ones(unit.rows.len()) } else { Bitmap::zeros(unit.rows.len()) };
-    lists.iter().for_each(|rows| if all { yes.and(rows) } else { yes.or(rows) });
+    let mut yes = if all { Bitmap::ones(rows) } else { Bitmap::zeros(rows) };
+    for value in values {
+        if cancel.is_cancelled() {
+            break;
+        }
+        let term = term(element, value)?;
+        if all {
+            let mut has = Bitmap::zeros(rows);
+            index.equal(&term, &mut has);
+            yes.and(&has);
+        } else {
+            index.equal(&term, &mut yes);
+        }
+    }
     with_nulls(unit, field, yes)
 }
 

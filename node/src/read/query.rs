@@ -1,6 +1,7 @@
 //! Rows that match a filter, in key order, or their number; in slices that the search threads take in turn.
 
 use super::{Found, ReadScope, admitted, newest_copies};
+use crate::admission::Inside;
 use crate::cancel::{Cancel, STRIDE};
 use crate::unit::Unit;
 use crate::{Failure, Pools, Result};
@@ -8,13 +9,14 @@ use mishards_types::{Bitmap, limits};
 use std::sync::Arc;
 
 /// Up to `limit` rows in key order, each key once, and the number of rows that match (copies counted). With
-/// `count` only the number is made.
+/// `count` only the number is made. `admit` lets so many rows in.
 pub async fn query_units(
     pools: &Pools,
     scope: Arc<ReadScope>,
     units: Arc<Vec<Arc<Unit>>>,
     limit: usize,
     count: bool,
+    admit: impl FnOnce(usize) -> Result<Inside>,
     cancel: &Cancel,
 ) -> Result<(Vec<Found>, u64)> {
     let (all, stop) = (Arc::clone(&units), cancel.clone());
@@ -28,7 +30,10 @@ pub async fn query_units(
     if count {
         return Ok((Vec::new(), total));
     }
-    limits::check_answer(1, numbers.iter().sum::<usize>().min(limit))?;
+    let rows = numbers.iter().sum::<usize>().min(limit);
+    limits::check_answer(1, rows)?;
+    // How many there are is known only now.
+    let _more = admit(rows)?;
     let stop = cancel.clone();
     let lists = pools
         .slices(units.len(), move |i| match numbers[i] {

@@ -11,7 +11,7 @@ use mishards_index::{Bounds, Query};
 use mishards_proto::node::SearchRequest;
 use mishards_types::{Bitmap, Error, FieldId, Metric, limits};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Vector components that one slice compares, about: some milliseconds of work.
 const SLICE_COMPONENTS: usize = 16 << 20;
@@ -58,7 +58,8 @@ impl SearchJob {
             near_exclusive: request.range_filter_exclusive,
             far: request.radius.map_or(f32::INFINITY, |s| metric.distance(s)),
         };
-        limits::check_answer(nq, request.k as usize)?;
+        let of_group = if group.is_some() { request.group_size.max(1) as usize } else { 1 };
+        limits::check_answer(nq, (request.k as usize).saturating_mul(of_group))?;
         Ok(SearchJob {
             scope: Arc::new(scope),
             field: FieldId(request.field_id),
@@ -86,6 +87,11 @@ impl SearchJob {
         };
         let only = request.group_keys.iter().cloned().collect();
         Ok(Some(Grouping { key, size: request.group_size.max(1) as usize, only }))
+    }
+
+    fn query(&self, q: usize) -> Query<'_> {
+        let dim = self.dim();
+        Query::new(self.metric, &self.vectors[q * dim..(q + 1) * dim])
     }
 
     fn dim(&self) -> usize {
@@ -134,12 +140,60 @@ pub async fn search_units(
     };
     let step = job.queries_in_a_slice(&units);
     let cancel = cancel.clone();
+    if step == 1 && units.len() > 1 {
+        return by_unit(pools, job, units, filters, cancel).await;
+    }
     let slices = job.nq.div_ceil(step);
     let search = move |slice: usize| {
         let queries = slice * step..(slice * step + step).min(job.nq);
         queries.map(|q| one_query(&job, q, &units, &filters, &cancel)).collect::<Result<Vec<Hits>>>()
     };
     Ok(pools.slices(slices, search).await?.into_iter().flatten().collect())
+}
+
+/// Where one query over all units is much work, each unit is a slice of its own.
+async fn by_unit(
+    pools: &Pools,
+    job: Arc<SearchJob>,
+    units: Arc<Vec<Arc<Unit>>>,
+    filters: Vec<Option<Bitmap>>,
+    cancel: Cancel,
+) -> Result<Vec<Hits>> {
+    let filters = Arc::new(filters);
+    let (of, number) =
+        ((Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone()), units.len());
+    let best = move |slice: usize| {
+        let (job, units, filters, cancel) = &of;
+        let (q, index) = (slice / number, slice % number);
+        let query = job.query(q);
+        let (unit, filter) = (&units[index], filters[index].as_ref());
+        let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(job.k);
+        if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(hits) }
+    };
+    let mut hits = pools.slices(job.nq * number, best).await?.into_iter();
+    let lists: Vec<Mutex<Vec<UnitHits>>> =
+        (0..job.nq).map(|_| Mutex::new(hits.by_ref().take(number).collect())).collect();
+    let nq = job.nq;
+    let finish = move |q: usize| {
+        let lists = std::mem::take(&mut *lists[q].lock().unwrap_or_else(PoisonError::into_inner));
+        match merge(lists, &job) {
+            Some(found) => finished(&job, &job.query(q), &units, &filters, &cancel, found),
+            None => one_query(&job, q, &units, &filters, &cancel),
+        }
+    };
+    pools.slices(nq, finish).await
+}
+
+fn probes<'a>(
+    job: &'a SearchJob,
+    query: &'a Query<'a>,
+    units: &'a [Arc<Unit>],
+    filters: &'a [Option<Bitmap>],
+    cancel: &'a Cancel,
+) -> Vec<Probe<'a>> {
+    let all = units.iter().zip(filters).enumerate();
+    all.map(|(index, (unit, filter))| Probe { job, query, index, unit, filter: filter.as_ref(), cancel })
+        .collect()
 }
 
 fn one_query(
@@ -149,23 +203,10 @@ fn one_query(
     filters: &[Option<Bitmap>],
     cancel: &Cancel,
 ) -> Result<Hits> {
-    let dim = job.dim();
-    let query = Query::new(job.metric, &job.vectors[q * dim..(q + 1) * dim]);
-    let probes: Vec<Probe> = units
-        .iter()
-        .zip(filters)
-        .enumerate()
-        .map(|(index, (unit, filter))| Probe {
-            job,
-            query: &query,
-            index,
-            unit,
-            filter: filter.as_ref(),
-            cancel,
-        })
-        .collect();
+    let query = job.query(q);
+    let probes = probes(job, &query, units, filters, cancel);
     let mut k = job.k;
-    let mut found = loop {
+    let found = loop {
         let mut lists = Vec::with_capacity(probes.len());
         for probe in &probes {
             lists.push(probe.best(k));
@@ -179,31 +220,45 @@ fn one_query(
             None => k *= 2,
         }
     };
-    match &job.group {
-        Some(grouping) => Ok(group::best_groups(grouping, job.k, units, found)),
-        None => {
-            if job.with_ties {
-                found = with_ties(job, &probes, found)?;
-            } else {
-                found.truncate(job.k);
-            }
-            Ok(found.into_iter().map(|row| (row, None)).collect())
-        }
+    finished(job, &query, units, filters, cancel, found)
+}
+
+/// What a query answers of the rows that were found for it, which stand in their order.
+fn finished(
+    job: &SearchJob,
+    query: &Query,
+    units: &[Arc<Unit>],
+    filters: &[Option<Bitmap>],
+    cancel: &Cancel,
+    mut found: Vec<Found>,
+) -> Result<Hits> {
+    if let Some(grouping) = &job.group {
+        return Ok(group::best_groups(grouping, job.k, units, found));
     }
+    if job.with_ties {
+        found = with_ties(job, &probes(job, query, units, filters, cancel), found)?;
+    } else {
+        found.truncate(job.k);
+    }
+    Ok(found.into_iter().map(|row| (row, None)).collect())
 }
 
 /// The lists of all units as one, each key once. Nothing when rows may be missing from the first `k` because copies that
 /// are not shown stood in their places.
 fn merge(lists: Vec<UnitHits>, job: &SearchJob) -> Option<Vec<Found>> {
     // What lies beyond the shortest reach of a list that was cut is not known whole.
-    let reach = |list: &UnitHits| list.found.last().filter(|_| list.is_cut).map(|row| row.distance);
-    let known = lists.iter().filter_map(reach).min_by(f32::total_cmp);
+    let reach = |list: &UnitHits| {
+        list.found.last().filter(|_| list.is_cut).map(|row| (row.distance, row.key.clone()))
+    };
+    let known = lists.iter().filter_map(reach).min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
     let total: usize = lists.iter().map(|list| list.found.len()).sum();
     let mut found = newest_copies(lists.into_iter().flat_map(|list| list.found).collect());
     let hidden = total - found.len();
     sort(&mut found);
     let is_whole = match (known, found.get(job.k.saturating_sub(1))) {
-        (Some(known), Some(last)) => last.distance <= known,
+        (Some((distance, key)), Some(last)) => {
+            last.distance.total_cmp(&distance).then_with(|| last.key.cmp(&key)).is_le()
+        }
         (Some(_), None) => false,
         (None, _) => true,
     };

@@ -4,7 +4,7 @@
 use super::Writer;
 use super::ddl::Needed;
 use super::state::State;
-use crate::Result;
+use crate::{Kind, Result};
 use mishards_catalog::{Change, EntityKind};
 use mishards_proto::node::DeletesUpdate;
 use mishards_types::{LogId, Sequence, Version};
@@ -162,7 +162,12 @@ impl Writer {
         let files: Vec<String> =
             snapshot.files_removed_through(through).into_iter().map(|file| file.path).collect();
         let count = files.len() as u64;
-        self.unlink(files).await?;
+        // A file that cannot be removed now is an orphan once its row is gone, and is looked for again as one.
+        match self.unlink(files).await {
+            Err(e) if e.kind == Kind::NotWriter => return Err(e),
+            Err(e) => tracing::warn!(error = %e, "a file of removed rows could not be unlinked"),
+            Ok(()) => {}
+        }
         self.parts.catalog.purge(through).await?;
         let mut state = self.state();
         let mut purged = (*state.snapshot).clone();
@@ -189,10 +194,9 @@ impl Writer {
             let old = |f: &&LogFile| f.free_since.is_some_and(|since| now.saturating_sub(since) > window);
             files.files.iter().filter(old).map(|f| (f.log, f.number)).collect()
         };
-        if !free.is_empty() {
-            self.unlink_log_files(free).await?;
-        }
-        self.forget_empty_logs().await
+        let unlinked = if free.is_empty() { Ok(()) } else { self.unlink_log_files(free).await };
+        self.forget_empty_logs().await?;
+        unlinked
     }
 
     async fn unlink_log_files(&self, free: Vec<(LogId, u64)>) -> Result<()> {
@@ -200,18 +204,18 @@ impl Writer {
         self.log_version(Needed::unknown).await?;
         self.check_not_fenced().await?;
         // Of each log from its first file on: one with a hole could not be read. A file that cannot be removed keeps
-        // only the later ones of its own log.
+        // all later ones, for the heads of later logs say where its log ends.
         let mut by_log: BTreeMap<LogId, Vec<u64>> = BTreeMap::new();
         free.iter().for_each(|(log, number)| by_log.entry(*log).or_default().push(*number));
         let (mut removed, mut failed) = (HashSet::new(), None);
-        for (log, mut numbers) in by_log {
+        'logs: for (log, mut numbers) in by_log {
             numbers.sort_unstable();
             for number in numbers {
                 match self.unlink(vec![path(log, number)]).await {
                     Ok(()) => drop(removed.insert((log, number))),
                     Err(e) => {
                         failed = Some(e);
-                        break;
+                        break 'logs;
                     }
                 }
             }

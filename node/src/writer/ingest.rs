@@ -27,8 +27,8 @@ impl Writer {
     /// Writes rows, all or nothing.
     pub async fn write(self: &Arc<Writer>, request: WriteRequest) -> Result<WriteResponse> {
         self.check_serving()?;
-        self.check_disk()?;
         let _in_flight = self.enter(request.encoded_len())?;
+        self.check_disk()?;
         let collection = self.resolve(&request)?;
         let writer = Arc::clone(self);
         let prepared = self.parts.pools.search(move || writer.prepare(&collection, request)).await?;

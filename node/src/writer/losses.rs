@@ -22,6 +22,11 @@ impl Losses {
         self.accepted
     }
 
+    /// Whether something has been given up.
+    pub fn are_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     /// Notes that something is missing: an error unless that is accepted.
     pub fn found(&mut self, what: impl std::fmt::Display) -> Result<()> {
         if !self.accepted {

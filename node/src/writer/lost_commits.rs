@@ -5,11 +5,11 @@
 
 use super::ddl::{changes_of, decode_record, is_commit};
 use super::losses::Losses;
-use crate::{Failure, Kind, Result};
+use crate::{Failure, Result};
 use mishards_catalog::{Change, Entity, EntityKind, Loaded, LogEntry, Snapshot};
 use mishards_proto::node::{LogCommit, log_record::Body};
 use mishards_storage::Storage;
-use mishards_types::{CollectionId, Epoch, LogId, Sequence, Version};
+use mishards_types::{Code, CollectionId, Epoch, LogId, Sequence, Version};
 use mishards_wal::{Position, Scan, read_log};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,7 +25,7 @@ pub fn find(storage: &dyn Storage, loaded: &Loaded, losses: &mut Losses) -> Resu
     let logs = logs_of(storage, loaded)?;
     let Some((log, newest)) = newest_commit(storage, &logs, losses)? else { return Ok(None) };
     match made_up_for(storage, loaded, &logs, (log, &newest), losses) {
-        Err(e) if losses.are_accepted() && e.kind == Kind::Unreadable => {
+        Err(e) if losses.are_accepted() && e.error.code == Code::INTEGRITY => {
             losses.found(e)?;
             Ok(Some(Repair {
                 commit_seq: newest.commit_seq.max(loaded.lease.version.commit_seq) + 1,
@@ -61,9 +61,14 @@ fn made_up_for(
     let mut changes = repair(&loaded.snapshot, &lost);
     let known: BTreeSet<LogId> = loaded.snapshot.logs().map(LogEntry::id).collect();
     let unknown = logs.iter().filter(|id| !known.contains(id));
-    changes.extend(unknown.map(|id| {
-        Change::Put(Entity::Log(LogEntry { epoch: id.epoch, incarnation: id.incarnation, begun: true }))
-    }));
+    for id in unknown {
+        let begun = !numbers_of(storage, *id)?.is_empty();
+        changes.push(Change::Put(Entity::Log(LogEntry {
+            epoch: id.epoch,
+            incarnation: id.incarnation,
+            begun,
+        })));
+    }
     Ok(Some(Repair { commit_seq: newest.commit_seq + 1, changes }))
 }
 
@@ -91,6 +96,14 @@ fn logs_of(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
     Ok(logs.into_iter().collect())
 }
 
+/// The numbers of a log's files, ascending.
+fn numbers_of(storage: &dyn Storage, log: LogId) -> Result<Vec<u64>> {
+    let mut numbers: Vec<u64> =
+        storage.list(&format!("log/{log}"))?.iter().filter_map(|e| e.name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// The last commit that a log names. Most often it stands in the last file; each file is read once at most.
 fn newest_commit(
     storage: &dyn Storage,
@@ -98,10 +111,7 @@ fn newest_commit(
     losses: &mut Losses,
 ) -> Result<Option<(LogId, LogCommit)>> {
     for log in logs.iter().rev() {
-        let mut files: Vec<u64> =
-            storage.list(&format!("log/{log}"))?.iter().filter_map(|e| e.name.parse().ok()).collect();
-        files.sort_unstable();
-        for from in files.into_iter().rev() {
+        for from in numbers_of(storage, *log)?.into_iter().rev() {
             let end = Some(Position { file: from, offset: u64::MAX });
             let commits = read_commits(storage, *log, Scan { from, end, ..Scan::default() }, losses)?.0;
             if let Some(commit) = commits.into_iter().max_by_key(|c| c.commit_seq) {

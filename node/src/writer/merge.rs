@@ -68,13 +68,16 @@ impl Writer {
     async fn merge(&self, inputs: &[Arc<Segment>]) -> Result<()> {
         let _merging = Merging::of(self, inputs);
         let id = SegmentId(self.next_id());
-        let _building = self.building(id);
+        let building = self.building(id);
         let view = self.view();
+        // As they are now: deletes may have been folded into them before this merge kept the delta files.
+        let inputs = inputs.iter().map(|s| view.snapshot.segment(s.id).cloned()).collect::<Option<Vec<_>>>();
+        let Some(inputs) = inputs else { return Ok(()) };
         let Some(first) = inputs.first() else { return Ok(()) };
         let Some(collection) = view.snapshot.collection(first.collection).cloned() else { return Ok(()) };
         let deltas: Vec<DeltaFile> = view.snapshot.deltas_of(collection.id).map(|d| (**d).clone()).collect();
         let dead_before = view.applied_timestamp.minus_ms(self.parts.ingest.window.as_millis() as u64);
-        let (cache, segments) = (Arc::clone(&self.cache), inputs.to_vec());
+        let (cache, segments) = (Arc::clone(&self.cache), inputs.clone());
         let new = self
             .parts
             .pools
@@ -88,6 +91,9 @@ impl Writer {
                 combine(id, &collection, &segments, &opened, dead_before)
             })
             .await?;
+        if let Some(new) = &new {
+            building.knows(new.folded_through);
+        }
         let written = match new {
             Some(new) => Some(self.write_indexed(new).await?),
             None => None,

@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Records that are numbered past what is given up, for what is gone may have been more than is known.
+const ABOVE_LOSSES: u64 = 1 << 32;
+
 /// What a replay leaves.
 pub struct Recovered {
     pub state: State,
@@ -105,13 +108,14 @@ fn replay_all(
             return Err(failure);
         }
         let read = losses.of_log(read)?;
-        read.damage.iter().try_for_each(|damage| losses.found(damage))?;
         last_timestamp = last_timestamp.max(read.last_timestamp);
         files.found(id, &read.files);
     }
     let recorded = ends.logs.values().map(|p| p.last).max().unwrap_or_default();
     let rows = replay.finish(recorded, known_through(snapshot), losses)?;
-    let last = recorded.max(known_through(snapshot));
+    // Nodes may have applied what is given up: none of its numbers is given out again.
+    let skipped = if losses.are_any() { ABOVE_LOSSES } else { 0 };
+    let last = Sequence(recorded.max(known_through(snapshot)).0.saturating_add(skipped));
     if recorded < last {
         last_timestamp = last_timestamp.max(newest_delete(storage, snapshot)?);
     }
@@ -188,8 +192,14 @@ fn find_ends(
         let scan = Scan { lossy: losses.are_accepted(), ..Scan::default() };
         let read = losses.of_log(read_log(storage, log, scan, &mut |_| {}))?;
         let first_file = read.files.first().map(|f| f.0);
-        let served = read.head.is_some() || first_file.is_some_and(|f| f > 1);
-        if entry.begun && !served {
+        // One whose head is damaged has taken writes all the same, as the catalog knows.
+        let has_records = entry.begun && !read.last_group.is_empty();
+        let served = read.head.is_some() || first_file.is_some_and(|f| f > 1) || has_records;
+        read.damage.iter().try_for_each(|damage| losses.found(damage))?;
+        // A later log that served tells by its records what is missing of this one, and that may be all: its files go
+        // before the catalog forgets it.
+        let is_followed = ends.logs.values().any(|later| later.end.file > 0);
+        if entry.begun && !served && !is_followed {
             losses.found(format_args!("log {log} has taken writes, and its files are gone"))?;
         }
         let (end, last) = if served { (read.end, read.last) } else { (Position::default(), Sequence(0)) };

@@ -3,6 +3,7 @@
 use super::losses::Losses;
 use super::{Writer, WriterParts, lost_commits, recovery};
 use crate::{Failure, Result};
+use mishards_catalog::{Change, EntityKind, LogEntry, Snapshot};
 use std::sync::Arc;
 
 /// What a start of these parts would refuse, a line each; nothing when it would not be. Changes nothing. The writable
@@ -32,6 +33,12 @@ impl Writer {
         self.flush(&[], true).await?;
         self.publish_deltas(Some(self.view().applied.next())).await?;
         // The newest commit's record must say that nothing is needed before it.
-        self.log_version(super::ddl::Needed::unknown).await
+        self.log_version(super::ddl::Needed::unknown).await?;
+        // Nothing of the logs before is needed any more, and what is wrong with them must not refuse the next start.
+        let forget = |snapshot: &Snapshot| {
+            let others = snapshot.logs().map(LogEntry::id).filter(|id| *id != self.log_id);
+            Ok(others.map(|id| Change::Remove(EntityKind::Log, id.to_string())).collect())
+        };
+        self.commit(forget, |_| {}).await.map(drop)
     }
 }

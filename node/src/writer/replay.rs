@@ -145,7 +145,9 @@ impl<'a> Replay<'a> {
         self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
         let prepared = prepare_write(&collection, write)?;
         let full = self.state.full(&prepared, self.limits);
-        self.state.seal(|g| full.contains(&g.partition));
+        if !full.is_empty() {
+            self.state.seal(|g| full.contains(&g.partition));
+        }
         let deletes = self.deletes;
         self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
     }

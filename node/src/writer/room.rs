@@ -60,7 +60,9 @@ impl Writer {
 
     async fn look_at_room(&self) -> Result<()> {
         let storage = Arc::clone(&self.parts.storage);
-        if let Some(space) = self.parts.pools.fence(move || Ok(storage.space()?)).await? {
+        let space = self.parts.pools.fence(move || Ok(storage.space()?)).await?;
+        // Some file systems of networks know no size.
+        if let Some(space) = space.filter(|space| space.total > 0) {
             self.room.reserve.store((space.total / SHARE).min(MOST), Ordering::Relaxed);
             self.room.free.store(space.free, Ordering::Relaxed);
         }
@@ -71,10 +73,15 @@ impl Writer {
     pub(super) fn check_disk(&self) -> Result<()> {
         let (free, reserve) =
             (self.room.free.load(Ordering::Relaxed), self.room.reserve.load(Ordering::Relaxed));
-        let growing = self.unpublished_bytes() as u64 * 5 / 4;
+        // What is on its way is written to the log, and to a segment later.
+        let on_its_way = self.in_flight.load(Ordering::Relaxed) as u64;
+        let growing = self.unpublished_bytes() as u64 * 5 / 4 + on_its_way.saturating_mul(9) / 4;
         if free >= reserve.saturating_add(growing) {
             return Ok(());
         }
+        // Written out, rows free the log files that hold them.
+        self.seal(&mut self.state(), |g| g.rows() > 0);
+        self.flush_wanted.notify_one();
         Err(Error::new(
             Code::DISK_LIMIT,
             format!(

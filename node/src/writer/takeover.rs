@@ -86,7 +86,7 @@ fn never_begun(storage: &dyn Storage, loaded: &Loaded) -> Result<Vec<LogId>> {
     let mut found = Vec::new();
     for log in loaded.snapshot.logs().filter(|log| !log.begun).map(LogEntry::id) {
         let is_only_fence =
-            storage.list(&format!("log/{log}"))?.iter().all(|e| e.name == mishards_wal::FENCE);
+            storage.list(&format!("log/{log}"))?.iter().all(|e| e.name.starts_with(mishards_wal::FENCE));
         if is_only_fence && mishards_wal::is_set(storage, log).map_err(log_failure)? {
             found.push(log);
         }

@@ -10,13 +10,20 @@ use super::search_request::{SearchJob, round_decimal};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::Row;
+use crate::offload::off_workers;
 use crate::plan::{Filter, ReadPlan};
 use crate::rank::{Ranker, fuse};
 use crate::wire::{Params, Place, check_known, templates_from_wire};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::schema::SearchResultData;
 use mishards_types::{Error, Key, Metric, Result, limits};
 use std::collections::HashMap;
+
+/// Parts of a hybrid search that are searched at the same time.
+const PARTS_AT_ONCE: usize = 2;
 
 struct Fusion {
     ranker: Ranker,
@@ -80,7 +87,11 @@ impl Router {
                 text: sub.dsl.clone(),
                 values: templates_from_wire(sub.expr_template_values.clone())?,
             };
-            let job = SearchJob::parse(Place::SubSearch, &named, &sub.search_params, placeholder, filter)?;
+            let (known, params, placeholder) =
+                (named.clone(), sub.search_params.clone(), placeholder.to_vec());
+            let bytes = filter.text.len() + placeholder.len();
+            let parse = move || SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter);
+            let job = off_workers(bytes, parse).await??;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
             jobs.push(SearchJob { offset: 0, ..job });
         }
@@ -128,12 +139,18 @@ impl Router {
         fusion: &Fusion,
         output: &Output,
     ) -> Result<SearchResultData, Failure> {
-        let searches = jobs.iter().map(|job| async move {
-            let plan = plan.with(&job.filter)?;
-            call.plan(&plan);
-            Ok::<_, Failure>((job.metric, self.search_rows(call, &plan, job).await?))
-        });
-        let results = futures_util::future::try_join_all(searches).await?;
+        let search = |job| {
+            async move {
+                let job: &SearchJob = job;
+                let plan = plan.with(&job.filter)?;
+                call.plan(&plan);
+                Ok::<_, Failure>((job.metric, self.search_rows(call, &plan, job).await?))
+            }
+            .boxed()
+        };
+        let searches: Vec<BoxFuture<'_, _>> = jobs.iter().map(search).collect();
+        // Not all at once: together they could be more than a node lets in.
+        let results: Vec<_> = stream::iter(searches).buffered(PARTS_AT_ONCE).try_collect().await?;
         let nq = jobs.first().map_or(0, |j| j.nq);
         let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
         let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();

@@ -67,7 +67,7 @@ impl Output {
         Ok(out)
     }
 
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.dynamic.is_none()
     }
 

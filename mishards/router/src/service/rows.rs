@@ -120,8 +120,9 @@ impl Router {
                     "failed to create delete plan: delete plan can't be empty or always true : expr cannot be empty",
                 ));
             }
-            let predicate = mishards_expr::compile(&request.expr, &values, &named.collection.schema)
-                .map_err(plan_failed)?;
+            let (known, text, given) = (named.clone(), request.expr.clone(), values.clone());
+            let compile = move || mishards_expr::compile(&text, &given, &known.collection.schema);
+            let predicate = off_workers(request.expr.len(), compile).await?.map_err(plan_failed)?;
             if predicate.is_all() {
                 return Err(Error::invalid(
                     "failed to create delete plan: delete plan can't be empty or always true",

@@ -13,11 +13,14 @@ use crate::offload::off_workers;
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
 use crate::wire::{Place, ids_of, templates_from_wire};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mishards_catalog::Collection;
 use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::node::{RowBatch, SearchRequest as NodeSearch, Served};
 use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
-use mishards_types::{DataType, Error, Key, Metric, Result};
+use mishards_types::{DataType, Error, Key, Metric, Result, limits};
 use std::sync::Arc;
 
 impl Router {
@@ -76,7 +79,8 @@ impl Router {
         output: &Output,
     ) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
         let lists = self.search_rows(call, plan, job).await?;
-        let flat: Vec<Row> = lists.iter().flatten().cloned().collect();
+        let flat: Vec<Row> =
+            if output.is_empty() { Vec::new() } else { lists.iter().flatten().cloned().collect() };
         let columns = self.fetch(call, plan, output, &flat).await?;
         Ok((lists, columns))
     }
@@ -100,15 +104,28 @@ impl Router {
             ..job.clone()
         };
         let best = self.scatter_search(call, GROUPS, plan, &first, node_request(&first)).await?;
-        let mut group_keys: Vec<String> = best.into_iter().flatten().filter_map(|row| row.group).collect();
-        group_keys.sort_unstable();
-        group_keys.dedup();
-        // Also with no group every segment is searched: an answer says that it covers them.
-        if group_keys.is_empty() {
-            return self.scatter_search(call, SEARCH, plan, job, request).await;
-        }
-        let k = group_keys.len() as u32;
-        self.scatter_search(call, SEARCH, plan, job, NodeSearch { group_keys, k, ..request }).await
+        let dim = job.vectors.len() / job.nq.max(1);
+        // Each query by itself: the groups of one are not those of another.
+        let rounds = best.into_iter().enumerate().map(|(q, rows)| {
+            let one =
+                SearchJob { nq: 1, vectors: job.vectors[q * dim..(q + 1) * dim].to_vec(), ..job.clone() };
+            async move {
+                let mut group_keys: Vec<String> = rows.into_iter().filter_map(|row| row.group).collect();
+                group_keys.sort_unstable();
+                group_keys.dedup();
+                let mut request = node_request(&one);
+                // Also with no group every segment is searched: an answer says that it covers them.
+                if !group_keys.is_empty() {
+                    request.k = group_keys.len() as u32;
+                    request.group_keys = group_keys;
+                }
+                self.scatter_search(call, SEARCH, plan, &one, request).await
+            }
+            .boxed()
+        });
+        let rounds: Vec<BoxFuture<'_, Result<Vec<Vec<Row>>, Failure>>> = rounds.collect();
+        let lists: Vec<Vec<Vec<Row>>> = stream::iter(rounds).buffered(GROUPED_AT_ONCE).try_collect().await?;
+        Ok(lists.into_iter().flatten().collect())
     }
 
     async fn scatter_search(
@@ -135,22 +152,29 @@ impl Router {
             let rows: usize = parts.iter().flatten().map(Vec::len).sum();
             span.set("candidates", rows as i64);
             let job = job.clone();
-            let merged = off_workers(rows * ROW_BYTES, move || merge_all(&job, parts, k as usize)).await?;
-            match merged {
-                Some(lists) => return Ok(lists),
-                // Copies that are not shown took places in some lists: these are to be longer.
-                None => request.k = k.saturating_mul(2),
+            // Longer lists than an answer may have are not asked for.
+            let is_last = limits::check_answer(nq, 2 * k as usize).is_err();
+            let merge = move || merge_all(&job, parts, k as usize, is_last);
+            if let Some(lists) = off_workers(rows * ROW_BYTES, merge).await? {
+                return Ok(lists);
             }
+            // Copies that are not shown took places in some lists: these are to be longer.
+            request.k = k.saturating_mul(2);
+            call.begin();
+            call.plan(plan);
         }
     }
 }
+
+/// Queries of one request whose groups are filled at the same time.
+const GROUPED_AT_ONCE: usize = 4;
 
 /// What a row takes while it is merged, about.
 pub(super) const ROW_BYTES: usize = 96;
 
 /// The final rows of each query, from the lists of all nodes with up to `k` rows each. Nothing when some may be missing
-/// because copies of keys that are not shown stood in their places.
-fn merge_all(job: &SearchJob, parts: Vec<Vec<Vec<Row>>>, k: usize) -> Option<Vec<Vec<Row>>> {
+/// because copies of keys that are not shown stood in their places, unless this is the `last` round.
+fn merge_all(job: &SearchJob, parts: Vec<Vec<Vec<Row>>>, k: usize, last: bool) -> Option<Vec<Vec<Row>>> {
     let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
     for lists in parts {
         lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
@@ -161,19 +185,22 @@ fn merge_all(job: &SearchJob, parts: Vec<Vec<Vec<Row>>>, k: usize) -> Option<Vec
         let total: usize = lists.iter().map(Vec::len).sum();
         let rows = merge(lists);
         let is_whole = match (whole, rows.get(wanted.saturating_sub(1))) {
-            (Some(whole), Some(last)) => last.distance <= whole,
+            (Some((distance, key)), Some(last)) => {
+                last.distance.total_cmp(&distance).then_with(|| last.key.cmp(&key)).is_le()
+            }
             (Some(_), None) => false,
             (None, _) => true,
         };
-        (job.group.is_some() || total == rows.len() || is_whole).then(|| finish(job, rows))
+        (last || job.group.is_some() || total == rows.len() || is_whole).then(|| finish(job, rows))
     });
     merged.collect()
 }
 
-/// Up to which distance lists of up to `k` rows have everything together; nothing when none was cut.
-fn known_whole(lists: &[Vec<Row>], k: usize) -> Option<f32> {
-    let reach = |list: &Vec<Row>| list.last().filter(|_| list.len() >= k).map(|row| row.distance);
-    lists.iter().filter_map(reach).min_by(f32::total_cmp)
+/// Up to which distance and key lists of up to `k` rows have everything together; nothing when none was cut.
+fn known_whole(lists: &[Vec<Row>], k: usize) -> Option<(f32, Key)> {
+    let reach =
+        |list: &Vec<Row>| list.last().filter(|_| list.len() >= k).map(|row| (row.distance, row.key.clone()));
+    lists.iter().filter_map(reach).min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))
 }
 
 /// A node's rows, if they fit the question.

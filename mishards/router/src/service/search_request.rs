@@ -92,7 +92,8 @@ impl SearchJob {
             Some(ef) => ef,
             None => DEFAULT_EF.max((limit + offset) as i64),
         };
-        limits::check_answer(nq, limit + offset)?;
+        let of_group = group.as_ref().map_or(1, |group| group.size);
+        limits::check_answer(nq, (limit + offset) * of_group)?;
         let round_decimal = round_decimal(&params)?;
         Ok(SearchJob {
             field: field.clone(),
