@@ -150,7 +150,7 @@ CASES = [
     Case(
         "MishardsSegmentsIncomplete",
         {f"mishards_node_incomplete_segments{{{node('ro1')}}}": f"1+0x3 0+0x{HOUR}"},
-        {"instance": "ro1"},
+        {"instance": "ro1", "job": "mishards-node"},
         8,
     ),
     Case("MishardsForeignFiles", {f"mishards_node_orphan_files{{{node('w1')}}}": steady(3)}, OF_W1, 65),

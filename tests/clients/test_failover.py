@@ -74,7 +74,7 @@ class Load:
         time.sleep(SECONDS)
         deadline = time.monotonic() + STUCK_AFTER - SECONDS
         while not all(now > then for now, then in zip(self.answered, before)):
-            assert not self.faults and time.monotonic() < deadline, f"{what}: a search is stuck {self.faults}"
+            assert not self.faults and time.monotonic() < deadline, f"{what}: a search is stuck {[str(fault) for fault in self.faults]}"
             time.sleep(0.1)
         assert not self.faults, f"{what}: {self.faults[0]!r} {self.faults[0]}"
 

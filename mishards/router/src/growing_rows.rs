@@ -16,23 +16,24 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Scatter<'_> {
-    /// Asks the writable node and standbys in turn until one answers. `last` is why the writable node just did not.
+    /// Asks the writable node and standbys in turn until one answers. `tried` is who just did not answer, and why.
     pub(crate) async fn growing_rows<T>(
         &self,
         plan: &ReadPlan,
         ask: &Ask<T>,
-        last: Option<Failure>,
+        tried: Option<(Node, Failure)>,
     ) -> Outcome<T> {
         let until = self.topology.now() + PATIENCE;
         // What a node said of a request stays so, unless another one is the writable node.
-        if let Some(failure) = last.as_ref().filter(|f| f.kind == Kind::SnapshotTooOld) {
+        if let Some((_, failure)) = tried.as_ref().filter(|(_, f)| f.kind == Kind::SnapshotTooOld) {
             return Outcome::Over(failure.clone());
         }
-        let mut broken: BTreeSet<String> = BTreeSet::new();
-        let broke_writer = last.as_ref().is_some_and(|failure| failure.kind == Kind::Broken);
+        // By term: one writable node that dies breaks off once, however often it is asked while it is dying.
+        let mut broken: BTreeSet<(String, u64)> = BTreeSet::new();
+        broken.extend(tried.iter().filter(|(_, f)| f.kind == Kind::Broken).map(|(node, _)| id_of(node)));
         let mut pause = SHORTEST_PAUSE;
-        let mut ask_writer = last.is_none();
-        let mut last = last.unwrap_or_else(|| {
+        let mut ask_writer = tried.is_none();
+        let mut last = tried.map(|(_, failure)| failure).unwrap_or_else(|| {
             let text = "no writable node answers for the rows that are not in files yet";
             Failure::new(Kind::Transport, Error::unavailable(text))
         });
@@ -51,11 +52,10 @@ impl Scatter<'_> {
                     }
                     Err(failure) => {
                         if failure.kind == Kind::Broken {
-                            broken.insert(node.name.clone());
+                            broken.insert(id_of(node));
                         }
-                        if broken.len() + usize::from(broke_writer) >= BROKEN_NODES {
-                            broken.extend(broke_writer.then(|| "that writes".to_owned()));
-                            let names: Vec<String> = broken.into_iter().collect();
+                        if broken.len() >= BROKEN_NODES {
+                            let names: Vec<String> = broken.into_iter().map(|(name, _)| name).collect();
                             return Outcome::Over(breaks_nodes(&names.join(" and "), &failure));
                         }
                         last = failure;
@@ -73,4 +73,9 @@ impl Scatter<'_> {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// A node in one term.
+fn id_of(node: &Node) -> (String, u64) {
+    (node.name.clone(), node.epoch)
 }

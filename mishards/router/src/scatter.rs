@@ -151,8 +151,7 @@ impl Scatter<'_> {
                             .try_fold(task, |task, (node, failure)| noted(task, node, failure))?;
                         match task.segment {
                             None => {
-                                let of_writer = tries.first().map(|(_, failure)| failure.clone());
-                                running.push(self.growing_rows(plan, ask, of_writer).boxed());
+                                running.push(self.growing_rows(plan, ask, tries.first().cloned()).boxed());
                             }
                             Some(_) => waiting.push(task),
                         }
@@ -308,6 +307,11 @@ impl Scatter<'_> {
         let lost = |text: String| Err(Failure::new(Kind::Transport, Error::unavailable(text)));
         let patience = self.patience_left(self.is_last(node, tasks));
         let answer = tokio::select! {
+            biased;
+            // Known to be gone before it was asked: this request is not what silenced it.
+            () = std::future::ready(()), if node.gone.is_cancelled() => {
+                lost(format!("node {} does not answer", node.name))
+            }
             answer = ask(Arc::clone(&node.client), question) => answer,
             // Whatever silenced it, this request was there: it may be what did.
             () = node.gone.cancelled() => {

@@ -173,14 +173,19 @@ async fn hedges_go_only_where_the_segments_are_placed() {
     for (replicas, hedged) in [(1, false), (2, true)] {
         let make = Make { replicas, patience: 700 * MS, ..Make::of(&["a", "b", "w"], 1) };
         let cluster = make.start().await;
+        let wanted = replicas as usize;
+        cluster
+            .eventually("it is placed", |s| s.nodes.iter().map(|n| n.segments).sum::<usize>() == wanted)
+            .await;
         (0..1000).for_each(|_| cluster.topology.hedging.earn());
         ["a", "b"].iter().for_each(|node| cluster.node(node).does(Does::Hang));
         let mut call = Call::of("default");
-        call.deadline = Some(cluster.topology.now() + 500 * MS);
+        call.deadline = Some(cluster.topology.now() + 1200 * MS);
         let _ = cluster.search_as(&call, STRONG).await;
         let asked = ["a", "b"].iter().filter(|node| cluster.node(node).searches() > 0).count();
         assert!(asked == 2 || !hedged, "{replicas} replicas");
-        assert_eq!(cluster.metrics.hedged_subqueries_total.get() > 0, hedged, "{replicas} replicas");
+        let report = call.coverage().subqueries;
+        assert_eq!(cluster.metrics.hedged_subqueries_total.get() > 0, hedged, "{replicas}: {report:?}");
     }
 }
 
