@@ -18,17 +18,10 @@ async fn the_lease_is_renewed_while_a_writer_recovers() {
     let site = world.start_with_collection().await;
     site.insert(0..10).await.unwrap();
     site.kill(&world).await;
-    let (hangs, held) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let mut slow = world.clone();
-    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
     // The fence of the predecessor: the lease is ours by then.
-    slow.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "replace" && path.ends_with("fence") && wanted.load(Ordering::SeqCst) {
-            seen.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
+    let (hangs, held) = slow.hang(|op, path| op == "replace" && path.ends_with("fence"));
+    hangs.store(true, Ordering::SeqCst);
     let taking = tokio::spawn(async move { slow.try_start().await });
     eventually("it recovers", async || held.load(Ordering::SeqCst)).await;
     let counter = async || world.catalog.lease().await.unwrap().counter;
@@ -88,13 +81,7 @@ async fn a_takeover_reads_a_long_log_a_fixed_number_of_times() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_that_cannot_be_read_for_a_moment_ends_no_term() {
     let mut world = World::new();
-    let failures = Arc::new(AtomicUsize::new(0));
-    let left = Arc::clone(&failures);
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        op == "read"
-            && path.ends_with("fence")
-            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
-    }));
+    let failures = world.fail(|op, path| op == "read" && path.ends_with("fence"));
     let site = world.start_with_collection().await;
     failures.store(5, Ordering::SeqCst);
     site.insert(0..10).await.unwrap();
@@ -211,13 +198,8 @@ async fn a_wall_clock_that_jumped_does_not_stop_sealing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_could_not_be_written_is_tried_again() {
     let mut world = World::new();
-    let failures = Arc::new(AtomicUsize::new(2));
-    let left = Arc::clone(&failures);
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        op == "write"
-            && path.contains(".inverted")
-            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
-    }));
+    let failures = world.fail(|op, path| op == "write" && path.contains(".inverted"));
+    failures.store(2, Ordering::SeqCst);
     let site = world.start_with_collection().await;
     site.create_index("tag", "INVERTED", None).await.unwrap();
     site.insert(0..10).await.unwrap();
@@ -259,15 +241,7 @@ async fn growing_segments_have_a_bound_also_when_nothing_is_written_out() {
 async fn writes_that_are_under_way_count_against_the_limit() {
     let mut world = World::new();
     world.ingest.growing_limit_bytes = 400_000;
-    let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "sync" && path.starts_with("log/") && wanted.load(Ordering::SeqCst) {
-            seen.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
+    let (hangs, held) = world.hang(|op, path| op == "sync" && path.starts_with("log/"));
     let site = Arc::new(world.start_with_collection().await);
     hangs.store(true, Ordering::SeqCst);
     let write = |n: i64| {

@@ -4,9 +4,8 @@
 mod world;
 
 use mishards_proto::node::failure::Kind;
-use mishards_storage::Faulty;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use world::*;
 
@@ -78,7 +77,7 @@ async fn timestamps_and_sequences_go_on_above_the_predecessor() {
 async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     let mut world = World::new();
     world.ingest.lease_ttl = Duration::from_millis(150);
-    let (hangs, held) = log_syncs_that_hang(&mut world);
+    let (hangs, held) = world.hang(|op, path| op == "sync" && path.starts_with("log/"));
     let site = Arc::new(world.start_with_collection().await);
     let counter = async || world.catalog.lease().await.unwrap().counter;
     let started = counter().await;
@@ -97,20 +96,6 @@ async fn the_lease_is_not_renewed_while_a_sync_hangs() {
     eventually("renewals again", async || counter().await > hung).await;
 }
 
-/// Syncs of the log hang as long as the first value says so; the second says that one does.
-fn log_syncs_that_hang(world: &mut World) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
-    let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
-    world.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "sync" && path.starts_with("log/") && wanted.load(Ordering::SeqCst) {
-            seen.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
-    (hangs, held)
-}
-
 /// A taker that stalls before it begins its log, for longer than its successor remembers it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taker_that_was_overtaken_before_its_log_began_does_not_serve() {
@@ -119,17 +104,9 @@ async fn a_taker_that_was_overtaken_before_its_log_began_does_not_serve() {
     let first = world.start_with_collection().await;
     first.insert(0..5).await.unwrap();
     first.kill(&world).await;
-    let stalls = Arc::new(AtomicBool::new(true));
-    let (stalled, held) = (Arc::new(AtomicBool::new(false)), Arc::clone(&stalls));
     let mut slow = world.clone();
-    let seen = Arc::clone(&stalled);
-    slow.storage = Arc::new(Faulty::new(world.disk.clone(), move |op: &'static str, path: &str| {
-        while op == "create" && path.ends_with("fence") && held.load(Ordering::SeqCst) {
-            seen.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }));
+    let (stalls, stalled) = slow.hang(|op, path| op == "create" && path.ends_with("fence"));
+    stalls.store(true, Ordering::SeqCst);
     let taker = tokio::spawn(async move { slow.try_start().await.map(drop) });
     eventually("the taker stalls", async || stalled.load(Ordering::SeqCst)).await;
     let successor = world.start().await;
@@ -145,7 +122,7 @@ async fn a_taker_that_was_overtaken_before_its_log_began_does_not_serve() {
 async fn the_lease_is_not_renewed_while_closing_a_group_hangs() {
     let mut world = World::new();
     world.ingest.lease_ttl = Duration::from_millis(150);
-    let (hangs, held) = log_syncs_that_hang(&mut world);
+    let (hangs, held) = world.hang(|op, path| op == "sync" && path.starts_with("log/"));
     let site = world.start_with_collection().await;
     // It is closed a tenth of a second later: whoever comes too late has to try again.
     for from in 0.. {

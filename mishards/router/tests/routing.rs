@@ -167,6 +167,21 @@ async fn what_silences_two_nodes_goes_no_further_and_never_to_the_writer() {
     assert!(asked["w"].is_empty(), "the writable node got it too");
 }
 
+/// It is asked again while it is dying: that is not a second node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_dies_under_a_search_is_waited_for() {
+    let cluster = Make::of(&["a", "w"], 2).start().await;
+    cluster.node("w").does(Does::Break);
+    let search = tokio::spawn({
+        let router = Arc::clone(&cluster.router);
+        async move { router.search(&Call::of("default"), stub::request(STRONG)).await.map(drop) }
+    });
+    tokio::time::sleep(1000 * MS).await;
+    assert!(!search.is_finished(), "{:?}", search.await);
+    cluster.node("w").does(Does::Answer);
+    search.await.unwrap().unwrap();
+}
+
 /// A slow search is no reason to have a segment opened where it is not placed.
 #[tokio::test(flavor = "multi_thread")]
 async fn hedges_go_only_where_the_segments_are_placed() {

@@ -10,11 +10,11 @@ use mishards_catalog::Catalog;
 use mishards_node::{
     IngestOptions, Metrics, Node, NodeOptions, NodeParts, Others, Pools, Result, Writer, WriterParts,
 };
-use mishards_storage::Storage;
+use mishards_storage::{Faulty, Storage};
 use mishards_types::{Clock, DataType, Entropy, FIRST_FIELD_ID, Field, FieldId, Schema};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Real time, which a test may move ahead.
@@ -71,6 +71,34 @@ pub struct Site {
 }
 
 impl World {
+    /// Operations on files that `hits` accepts hang as long as the first value says so; the second says that one does.
+    pub fn hang(
+        &mut self,
+        hits: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
+    ) -> (Arc<AtomicBool>, Arc<AtomicBool>) {
+        let (hangs, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (wanted, seen) = (Arc::clone(&hangs), Arc::clone(&held));
+        self.storage = Arc::new(Faulty::new(self.disk.clone(), move |op: &'static str, path: &str| {
+            while hits(op, path) && wanted.load(Ordering::SeqCst) {
+                seen.store(true, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            false
+        }));
+        (hangs, held)
+    }
+
+    /// As many operations on files that `hits` accepts fail as the value says.
+    pub fn fail(&mut self, hits: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Arc<AtomicUsize> {
+        let failures = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&failures);
+        self.storage = Arc::new(Faulty::new(self.disk.clone(), move |op: &'static str, path: &str| {
+            hits(op, path)
+                && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+        }));
+        failures
+    }
+
     pub fn new() -> World {
         let disk = mishards_storage::Memory::new();
         let clock = TestClock {
