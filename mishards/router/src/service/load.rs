@@ -11,7 +11,6 @@ use mishards_catalog::{Collection, Command};
 use mishards_proto::common::{LoadState, Status};
 use mishards_proto::milvus::*;
 use mishards_types::{Code, Error, Result, check_collection_name};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,62 +20,46 @@ const DEFAULT_RESOURCE_GROUP: &str = "__default_resource_group";
 const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 const OPEN_PATIENCE: Duration = Duration::from_secs(600);
 
-/// What a load asks for beside the collection and its partitions.
-struct LoadOptions {
-    replicas: i32,
-    refresh: bool,
-    fields: Vec<String>,
-    without_dynamic: bool,
-    resource_groups: Vec<String>,
-    params: BTreeMap<String, String>,
-}
-
-impl LoadOptions {
-    /// Refuses what would have no effect: all fields are loaded, and all nodes are of one group.
-    fn check(&self, collection: Option<&Collection>) -> Result<()> {
-        check_known(Place::LoadParam, &self.params)?;
-        if let Some(group) = self.resource_groups.iter().find(|g| *g != DEFAULT_RESOURCE_GROUP) {
-            return Err(Error::invalid(format!("resource groups are not supported, got {group}")));
-        }
-        if self.without_dynamic {
-            return Err(Error::invalid("skip_load_dynamic_field is not supported: all fields are loaded"));
-        }
-        let left_out = collection
-            .filter(|_| !self.fields.is_empty())
-            .and_then(|c| c.schema.declared().find(|f| !self.fields.contains(&f.name)));
-        match left_out {
-            Some(field) => Err(Error::invalid(format!(
-                "load_fields is not supported: all fields are loaded, and {} is not among them",
-                field.name
-            ))),
-            None => Ok(()),
-        }
+/// Refuses what would have no effect: all fields are loaded, and all nodes are of one group.
+fn check_options(request: &LoadPartitionsRequest, collection: Option<&Collection>) -> Result<()> {
+    check_known(Place::LoadParam, &request.load_params)?;
+    if let Some(group) = request.resource_groups.iter().find(|g| *g != DEFAULT_RESOURCE_GROUP) {
+        return Err(Error::invalid(format!("resource groups are not supported, got {group}")));
+    }
+    if request.skip_load_dynamic_field {
+        return Err(Error::invalid("skip_load_dynamic_field is not supported: all fields are loaded"));
+    }
+    let left_out = collection
+        .filter(|_| !request.load_fields.is_empty())
+        .and_then(|c| c.schema.declared().find(|f| !request.load_fields.contains(&f.name)));
+    match left_out {
+        Some(field) => Err(Error::invalid(format!(
+            "load_fields is not supported: all fields are loaded, and {} is not among them",
+            field.name
+        ))),
+        None => Ok(()),
     }
 }
 
 impl Router {
-    async fn load(
-        &self,
-        database: &str,
-        collection: String,
-        partitions: Vec<String>,
-        options: LoadOptions,
-    ) -> Result<Status> {
-        check_collection_name(&collection)?;
-        options.check(self.known(database, &collection).ok().as_ref().map(|n| &*n.collection))?;
-        let replicas = options.replicas;
-        if options.refresh {
-            let named = self.collection(database, &collection).await?;
+    /// Loads some partitions, or all where none is named.
+    async fn load(&self, db: &str, request: LoadPartitionsRequest) -> Result<Status> {
+        let (database, name) = (database_name(&request.db_name, db), request.collection_name.clone());
+        check_collection_name(&name)?;
+        check_options(&request, self.known(database, &name).ok().as_ref().map(|n| &*n.collection))?;
+        if request.refresh {
+            let named = self.collection(database, &name).await?;
             if !named.collection.load.is_loaded() {
-                return Err(Error::collection_not_loaded(&collection));
+                return Err(Error::collection_not_loaded(&name));
             }
             return Ok(ok());
         }
+        let replicas = request.replica_number;
         if replicas < 0 {
             return Err(Error::invalid(format!("replica_number must not be negative, got {replicas}")));
         }
         let replicas = replicas.max(1) as u32;
-        let name = collection.clone();
+        let (collection, partitions) = (request.collection_name, request.partition_names);
         self.change(Command::Load { database: database.to_owned(), collection, partitions, replicas })
             .await?;
         if let Ok(named) = self.known(database, &name) {
@@ -110,32 +93,26 @@ impl Router {
     }
 
     pub async fn load_collection(&self, db: &str, request: LoadCollectionRequest) -> Result<Status> {
-        let database = database_name(&request.db_name, db);
-        let options = LoadOptions {
-            replicas: request.replica_number,
-            refresh: request.refresh,
-            fields: request.load_fields,
-            without_dynamic: request.skip_load_dynamic_field,
+        let all = LoadPartitionsRequest {
+            base: request.base,
+            db_name: request.db_name,
+            collection_name: request.collection_name,
+            partition_names: Vec::new(),
+            replica_number: request.replica_number,
             resource_groups: request.resource_groups,
-            params: request.load_params,
+            refresh: request.refresh,
+            load_fields: request.load_fields,
+            skip_load_dynamic_field: request.skip_load_dynamic_field,
+            load_params: request.load_params,
         };
-        self.load(database, request.collection_name, Vec::new(), options).await
+        self.load(db, all).await
     }
 
     pub async fn load_partitions(&self, db: &str, request: LoadPartitionsRequest) -> Result<Status> {
         if request.partition_names.is_empty() {
             return Err(Error::invalid("partition names is empty"));
         }
-        let database = database_name(&request.db_name, db);
-        let options = LoadOptions {
-            replicas: request.replica_number,
-            refresh: request.refresh,
-            fields: request.load_fields,
-            without_dynamic: request.skip_load_dynamic_field,
-            resource_groups: request.resource_groups,
-            params: request.load_params,
-        };
-        self.load(database, request.collection_name, request.partition_names, options).await
+        self.load(db, request).await
     }
 
     pub async fn release_collection(&self, db: &str, request: ReleaseCollectionRequest) -> Result<Status> {
