@@ -74,7 +74,7 @@ impl Discovery for FromCatalog {
     }
 
     async fn register(&self, member: &Member) -> Result<()> {
-        self.heartbeats.beat(&member.name, &member.address).await.map_err(|e| Error::new(PLUGIN, e))
+        self.heartbeats.beat(&member.name, &member.address).await.map(drop).map_err(|e| Error::new(PLUGIN, e))
     }
 
     async fn deregister(&self, name: &str) -> Result<()> {

@@ -92,6 +92,23 @@ pub enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Make a copy of a cluster one of its own: another name for its catalog and shared directory
+    #[command(
+        after_help = "For a copy of the catalog's database and of the shared directory, made for tests or for a second site. Routers \
+        and nodes of either cluster refuse those of the other from then on. Stop all nodes of the copy first, let FILE name \
+        the copy's database and directory, and set cluster.id to NAME afterwards."
+    )]
+    Rename {
+        /// The new name: cluster.id of all routers and nodes of the copy
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Directory of a standalone server [default: ./mishards-data]
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        data_dir: Option<String>,
+        /// Settings of the copy's writable node, in TOML
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Print the effective settings and where each value came from
     Config {
         /// Settings in TOML

@@ -28,6 +28,10 @@ impl NodeClient for LocalNode {
         self.read(self.node.describe(Request::new(DescribeRequest {})).await)
     }
 
+    async fn prove(&self) -> Result<ProveResponse> {
+        self.read(self.node.prove(Request::new(ProveRequest {})).await)
+    }
+
     async fn search(&self, request: SearchRequest) -> Result<RowBatch> {
         self.read(self.node.search(Request::new(request)).await)
     }

@@ -54,6 +54,10 @@ fn run(cli: cli::Cli) -> Result<(), String> {
             let config = start(config.as_deref(), &[("cluster.shared_dir", data_dir)])?;
             runtime.block_on(operator::repair(config, accept_loss))
         }
+        cli::Command::Rename { name, data_dir, config } => {
+            let config = start(config.as_deref(), &[("cluster.shared_dir", data_dir)])?;
+            runtime.block_on(operator::rename(config, &name))
+        }
         cli::Command::Demo { once } => runtime.block_on(demo::run(once)),
         cli::Command::Standalone { data_dir, listen, ops_listen, config } => {
             let flags = [

@@ -1,15 +1,18 @@
 //! Settings to parts: storage, catalog, node, writer, router.
 
 use crate::config::{Config, without_password};
+use crate::discovery::advertised;
 use crate::local_node::LocalNode;
+use crate::peers::Peers;
 use crate::state_file;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::telemetry::Traces;
 use mishards_catalog::{Catalog, Heartbeats, MySql, MySqlOptions, Sqlite};
 use mishards_discovery::{Discovery, Member, StaticList};
-use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Others, Pools, WriterParts};
+use mishards_node::{IngestOptions, Node, NodeOptions, NodeParts, Others, Pools, Presence, WriterParts};
 use mishards_router::{
-    CatalogView, Connect, GrpcNode, NodeClient, Router, RouterOptions, RouterParts, Sources, Topology,
+    CatalogView, Connect, GrpcNode, Identity, NodeClient, Router, RouterOptions, RouterParts, Sources,
+    Topology,
 };
 use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
@@ -222,7 +225,9 @@ impl Base {
         connect: Arc<Connect>,
         catalog: Option<Arc<dyn Catalog>>,
     ) -> Result<Arc<Router>, String> {
-        let topology = Topology::new(self.config.text("cluster.id").to_owned(), Arc::clone(&self.clock));
+        let identity = catalog.is_some().then(|| self.identity()).transpose()?;
+        let cluster = self.config.text("cluster.id").to_owned();
+        let topology = Topology::new(cluster, Arc::clone(&self.clock), identity);
         let view = CatalogView::new();
         let state_dir = self.config.text("server.state_dir");
         let members = state_file::open(state_dir, "members.json")?;
@@ -248,9 +253,48 @@ impl Base {
         }))
     }
 
+    /// The catalog that other nodes must belong to.
+    pub fn identity(&self) -> Result<Identity, String> {
+        let by_heartbeats = self.config.text("discovery.plugin") == "catalog";
+        let heartbeats = Arc::clone(&self.database()?.heartbeats);
+        Ok(Identity { catalog: self.catalog()?, heartbeats: by_heartbeats.then_some(heartbeats) })
+    }
+
+    /// Removes the heartbeats of all nodes from the catalog.
+    pub async fn forget_nodes(&self) -> Result<(), String> {
+        self.database()?.heartbeats.clear().await.map_err(text)
+    }
+
+    /// The other nodes, for one that follows whichever of them writes.
+    pub fn peers(&self, discovery: &Arc<dyn Discovery>) -> Result<Arc<Peers>, String> {
+        Ok(Peers::follow(discovery, self.config.text("node.name"), self.identity()?, Arc::clone(&self.clock)))
+    }
+
+    /// Where this node is found, if that is the catalog.
+    pub fn presence(&self) -> Result<Option<Arc<dyn Presence>>, String> {
+        if self.config.text("discovery.plugin") != "catalog" {
+            return Ok(None);
+        }
+        let (member, heartbeats) = (advertised(&self.config)?, Arc::clone(&self.database()?.heartbeats));
+        Ok(Some(Arc::new(InCatalog { member, heartbeats })))
+    }
+
     /// The discovery plugin of the settings.
     pub fn discovery(&self) -> Result<Arc<dyn Discovery>, String> {
         crate::discovery::plugin(&self.config, &self.database()?.heartbeats)
+    }
+}
+
+/// A node that is found by its heartbeats in the catalog.
+struct InCatalog {
+    member: Member,
+    heartbeats: Arc<dyn Heartbeats>,
+}
+
+#[tonic::async_trait]
+impl Presence for InCatalog {
+    async fn beat(&self) -> Result<u64, String> {
+        self.heartbeats.beat(&self.member.name, &self.member.address).await.map_err(text)
     }
 }
 

@@ -5,12 +5,21 @@ use futures_util::stream::BoxStream;
 use mishards_discovery::{Discovery, Event, Member};
 use mishards_node::{DeleteSource, LogSource};
 use mishards_proto::node::{DeletesUpdate, LogUpdate, WatchDeletesRequest, WatchLogRequest};
-use mishards_router::{GrpcNode, NodeClient};
+use mishards_router::{GrpcNode, Identity, NodeClient, Proof};
+use mishards_types::Clock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-type Clients = BTreeMap<String, (String, Arc<GrpcNode>)>;
+type Clients = BTreeMap<String, Arc<Peer>>;
+
+/// Another node.
+struct Peer {
+    name: String,
+    address: String,
+    client: GrpcNode,
+    proof: Proof,
+}
 
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is asked who the writer is.
@@ -21,14 +30,21 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 pub struct Peers {
     /// This node's name: it does not follow itself.
     own: String,
-    /// Address and client of each.
     clients: Arc<Mutex<Clients>>,
+    identity: Arc<Identity>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Peers {
     /// Follows discovery until the runtime ends.
-    pub fn follow(discovery: &Arc<dyn Discovery>, own: &str) -> Arc<Peers> {
-        let peers = Arc::new(Peers { own: own.to_owned(), clients: Arc::default() });
+    pub fn follow(
+        discovery: &Arc<dyn Discovery>,
+        own: &str,
+        identity: Identity,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Peers> {
+        let identity = Arc::new(identity);
+        let peers = Arc::new(Peers { own: own.to_owned(), clients: Arc::default(), identity, clock });
         let (following, mut events) = (Arc::clone(&peers), discovery.watch());
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
@@ -44,7 +60,7 @@ impl Peers {
             Event::Reset(members) => {
                 let mut kept = std::mem::take(&mut *clients);
                 for member in members {
-                    match kept.remove(&member.name).filter(|(address, _)| *address == member.address) {
+                    match kept.remove(&member.name).filter(|peer| peer.address == member.address) {
                         Some(same) => drop(clients.insert(member.name, same)),
                         None => add(&mut clients, member),
                     }
@@ -55,37 +71,49 @@ impl Peers {
         }
     }
 
-    fn all(&self) -> Vec<Arc<GrpcNode>> {
+    fn all(&self) -> Vec<Arc<Peer>> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = clients.iter().filter(|(name, _)| **name != self.own);
-        others.map(|(_, (_, client))| Arc::clone(client)).collect()
+        clients.values().filter(|peer| peer.name != self.own).cloned().collect()
     }
 }
 
-fn add(clients: &mut Clients, member: Member) {
-    match GrpcNode::new(&member.name, &member.address) {
-        Ok(client) => drop(clients.insert(member.name, (member.address, Arc::new(client)))),
+fn add(clients: &mut Clients, Member { name, address }: Member) {
+    match GrpcNode::new(&name, &address) {
+        Ok(client) => {
+            let peer = Peer { name: name.clone(), address, client, proof: Proof::default() };
+            clients.insert(name, Arc::new(peer));
+        }
         Err(e) => {
-            tracing::error!(node = %member.name, address = %member.address, error = %e, "this address cannot be used");
+            tracing::error!(node = %name, %address, error = %e, "this address cannot be used");
         }
     }
 }
 
-/// The writable node of the highest term: its client and term.
-async fn writer_of(peers: Vec<Arc<GrpcNode>>) -> Option<(Arc<GrpcNode>, u64)> {
-    let asked = peers.into_iter().map(|peer| async move {
-        let answer = tokio::time::timeout(PATIENCE, peer.describe()).await.ok()?.ok()?;
-        answer.writable.then_some((peer, answer.epoch))
-    });
-    let answers = futures_util::future::join_all(asked).await;
-    answers.into_iter().flatten().max_by_key(|(_, epoch)| *epoch)
-}
-
 impl Peers {
+    /// The writable node of the highest term: its client and term.
+    async fn newest(&self) -> Option<(Arc<Peer>, u64)> {
+        let asked = self.all().into_iter().map(|peer| async move {
+            let said = tokio::time::timeout(PATIENCE, peer.client.describe()).await.ok()?.ok()?;
+            if !said.writable {
+                return None;
+            }
+            let member: (&str, &dyn NodeClient) = (&peer.name, &peer.client);
+            match peer.proof.check(&self.identity, member, &said, self.clock.elapsed()).await {
+                Ok(()) => Some((peer, said.epoch)),
+                Err(why) => {
+                    tracing::warn!(node = %peer.name, why, "this writer is not followed");
+                    None
+                }
+            }
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().flatten().max_by_key(|(_, epoch)| *epoch)
+    }
+
     /// Who writes now, or why nobody can be followed.
-    async fn writer(&self) -> Result<(Arc<GrpcNode>, u64), tonic::Status> {
+    async fn writer(&self) -> Result<(Arc<Peer>, u64), tonic::Status> {
         let none = || tonic::Status::unavailable("no other node that discovery names is the writer");
-        writer_of(self.all()).await.ok_or_else(none)
+        self.newest().await.ok_or_else(none)
     }
 
     /// Ends a stream of the writer of an epoch when another one has taken over.
@@ -98,7 +126,7 @@ impl Peers {
         let overtaken = async move {
             loop {
                 tokio::time::sleep(CHECK_EVERY).await;
-                if writer_of(peers.all()).await.is_some_and(|(_, newest)| newest > epoch) {
+                if peers.newest().await.is_some_and(|(_, newest)| newest > epoch) {
                     return;
                 }
             }
@@ -113,7 +141,7 @@ impl DeleteSource for Peers {
         &self,
     ) -> Result<BoxStream<'static, Result<DeletesUpdate, tonic::Status>>, tonic::Status> {
         let (writer, epoch) = self.writer().await?;
-        let stream = writer.client().watch_deletes(WatchDeletesRequest { epoch }).await?.into_inner();
+        let stream = writer.client.client().watch_deletes(WatchDeletesRequest { epoch }).await?.into_inner();
         Ok(self.until_overtaken(stream, epoch))
     }
 }
@@ -122,7 +150,7 @@ impl DeleteSource for Peers {
 impl LogSource for Peers {
     async fn watch_log(&self) -> Result<BoxStream<'static, Result<LogUpdate, tonic::Status>>, tonic::Status> {
         let (writer, epoch) = self.writer().await?;
-        let stream = writer.client().watch_log(WatchLogRequest { epoch }).await?.into_inner();
+        let stream = writer.client.client().watch_log(WatchLogRequest { epoch }).await?.into_inner();
         Ok(self.until_overtaken(stream, epoch))
     }
 }

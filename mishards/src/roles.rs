@@ -66,8 +66,10 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     node.look_at_directory().await.map_err(|e| e.to_string())?;
-    let own = base.config.text("node.name");
-    let follow = tokio::spawn(node.follow_log(Peers::follow(&discovery, own), parts.ingest.window));
+    if let Some(presence) = base.presence()? {
+        node.found_by(presence);
+    }
+    let follow = tokio::spawn(node.follow_log(base.peers(&discovery)?, parts.ingest.window));
     tokio::spawn(node.tidy());
     let announced = announce(&base, discovery)?;
     let patience = base.config.duration("server.drain_seconds")?;
@@ -100,7 +102,10 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     let stop = shutdown::on_signal()?;
     let (node, _) = base.node()?;
     let discovery = base.discovery()?;
-    start_reading(&node, &discovery, base.config.text("node.name")).await?;
+    if let Some(presence) = base.presence()? {
+        node.found_by(presence);
+    }
+    start_reading(&node, base.peers(&discovery)?).await?;
     let ready = ops::ready(&stop, None, Some(node.clone()));
     tokio::spawn(ops::serve(ops_port, base.registry.clone(), ready, None, CancellationToken::new()));
     tracing::info!(address = base.config.text("server.listen"), "serving as a read-only node");
@@ -117,11 +122,11 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
-/// Begins what a read-only node does besides answering. `own` is its name.
-pub async fn start_reading(node: &Node, discovery: &Arc<dyn Discovery>, own: &str) -> Result<(), String> {
+/// Begins what a read-only node does besides answering.
+pub async fn start_reading(node: &Node, peers: Arc<Peers>) -> Result<(), String> {
     // First of all: one that sees no mark, or that of another cluster, is not to answer.
     node.look_at_directory().await.map_err(|e| e.to_string())?;
-    tokio::spawn(node.follow(Peers::follow(discovery, own)));
+    tokio::spawn(node.follow(peers));
     tokio::spawn(node.tidy());
     Ok(())
 }

@@ -2,12 +2,29 @@
 //! it from the writer's stream. What it holds may be newer than a request's T: tombstones carry their timestamp.
 
 use mishards_segment::Delete;
-use mishards_types::{CollectionId, Epoch, Sequence};
+use mishards_types::{CollectionId, Epoch, LogId, Sequence};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// A term of the log, and the terms whose records it took over: what its sequences mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub term: LogId,
+    pub before: Vec<LogId>,
+    /// The last record that it took over.
+    pub recovered: Sequence,
+}
+
+impl Line {
+    /// Whether what was applied of a term up to a sequence has happened in this line too. A directory and a catalog that
+    /// were put back to an older copy give the same numbers to other records.
+    fn goes_on_from(&self, term: LogId, applied: Sequence) -> bool {
+        self.term == term || self.before.contains(&term) && applied <= self.recovered
+    }
+}
 
 /// The deletes of one record of the log, or some of them.
 pub type Record = Vec<Arc<Delete>>;
@@ -38,6 +55,10 @@ struct State {
     published: usize,
     /// They come from this node's own log.
     own: bool,
+    /// Whose log they come from, where its writer has said so.
+    term: Option<LogId>,
+    /// Another number for each line of time that was followed.
+    line: u64,
 }
 
 impl State {
@@ -88,7 +109,7 @@ impl Deletes {
     /// Forgets everything: from here on this node's own log says what is deleted.
     pub fn reset(&self, epoch: Epoch) {
         let mut state = self.lock();
-        *state = State { epoch, own: true, ..State::default() };
+        *state = State { epoch, own: true, line: state.line + 1, ..State::default() };
         self.applied.send_replace(Sequence(0));
     }
 
@@ -106,21 +127,41 @@ impl Deletes {
     pub fn disown(&self) {
         let mut state = self.lock();
         if state.own {
-            *state = State::default();
+            *state = State { line: state.line + 1, ..State::default() };
             self.applied.send_replace(Sequence(0));
         }
     }
 
-    /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it.
-    pub fn replace_with(&self, other: Deletes) {
+    /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it. An older
+    /// version does not say whose line its stream is of: that of the one before then.
+    pub fn replace_with(&self, other: Deletes, line: Option<Line>) {
         let new = other.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let applied = new.applied;
         let mut state = self.lock();
         if state.own {
             return;
         }
-        *state = new;
+        let goes_on = match (state.term, &line) {
+            (Some(term), Some(line)) => line.goes_on_from(term, state.applied),
+            (None, Some(_)) => state.applied == Sequence(0),
+            (_, None) => true,
+        };
+        if !goes_on {
+            let (before, now) = (state.term, line.as_ref().map(|line| line.term));
+            tracing::warn!(
+                ?before,
+                ?now,
+                applied = state.applied.0,
+                "the writer's log does not go on from the one that was followed: the cluster was put back to an older copy,                  or records were given up; all segments are opened anew"
+            );
+        }
+        *state = State { term: line.map(|line| line.term), line: state.line + u64::from(!goes_on), ..new };
         self.applied.send_replace(applied);
+    }
+
+    /// Which line of time the sequences are of: what was applied under another number counts for nothing.
+    pub fn line(&self) -> u64 {
+        self.lock().line
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -290,7 +331,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use mishards_types::{Key, PartitionId, Timestamp};
+    use mishards_types::{Incarnation, Key, PartitionId, Timestamp};
 
     const C: CollectionId = CollectionId(5);
     const E: Epoch = Epoch(3);
@@ -338,6 +379,34 @@ mod tests {
         // Emptied: what came next would have a gap before it.
         assert!(deletes.since(C, Sequence(0)).unwrap().0.is_empty());
         assert!(!deletes.advance_followed(E, Sequence(13)));
+    }
+
+    fn log(epoch: u64, incarnation: u64) -> LogId {
+        LogId { epoch: Epoch(epoch), incarnation: Incarnation(incarnation) }
+    }
+
+    #[test]
+    fn another_line_of_time_is_told_by_its_terms_and_not_by_its_numbers() {
+        let deletes = Deletes::default();
+        let follow = |term: LogId, before: &[LogId], recovered: u64, applied: u64| {
+            let next = Deletes::default();
+            next.begin(term.epoch);
+            assert!(next.advance_followed(term.epoch, Sequence(applied)));
+            let line = Line { term, before: before.to_vec(), recovered: Sequence(recovered) };
+            let was = deletes.line();
+            deletes.replace_with(next, Some(line));
+            deletes.line() == was
+        };
+        assert!(follow(log(3, 30), &[], 0, 10), "nothing was applied before");
+        assert!(follow(log(3, 30), &[], 0, 12), "the same log");
+        assert!(follow(log(4, 40), &[log(3, 30)], 12, 15), "its successor");
+        assert!(!follow(log(4, 41), &[log(3, 30)], 12, 15), "the same numbers, another log");
+        assert!(!follow(log(5, 50), &[log(3, 30), log(4, 41)], 14, 20), "a record less than was applied");
+        assert!(!follow(log(7, 70), &[log(6, 60)], 99, 100), "its predecessor is not known");
+        deletes.reset(Epoch(8));
+        let own = deletes.line();
+        deletes.disown();
+        assert!(deletes.line() > own, "what was applied from a log of one's own");
     }
 
     #[test]

@@ -86,6 +86,12 @@ pub fn mark_directory(
     Ok(storage.remove(&intent(incarnation))?)
 }
 
+/// Marks the directory as another cluster's, with another id: a copy becomes a directory of its own.
+pub fn rename_directory(storage: &dyn Storage, cluster: &str, entropy: &dyn Entropy) -> Result<()> {
+    let text = text_of(cluster, entropy.next_u64() | 1);
+    Ok(storage.replace(MARKER, text.as_bytes())?)
+}
+
 fn text_of(cluster: &str, id: u64) -> String {
     with_checksum(&format!("{TITLE}{FORMAT}\ncluster: {cluster}\nid: {id:016x}\n"))
 }
@@ -144,6 +150,15 @@ mod tests {
         assert!([A, B].iter().all(|i| disk.read(&intent(*i)).is_err()), "nothing but the marker is left");
         let refused = claim_directory(&disk, "other", true, &[], B).unwrap_err();
         assert!(refused.error.message.contains("\"a b\"") && refused.error.message.contains("\"other\""));
+    }
+
+    #[test]
+    fn a_renamed_directory_is_another_cluster_s() {
+        let disk = Memory::new();
+        mark_directory(&disk, "original", A, &Sevens).unwrap();
+        rename_directory(&disk, "copy", &Sevens).unwrap();
+        assert_eq!(directory_id(&disk, "copy").unwrap(), Some(0x7777));
+        assert!(directory_id(&disk, "original").unwrap_err().to_string().contains("\"copy\""));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Follows the writer's deletes: a read-only node answers for rows only when it knows what hides them.
 
 use crate::columns::keys_from_wire;
-use crate::deletes::Deletes;
+use crate::deletes::{Deletes, Line};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use mishards_proto::node::{DeleteEntry, DeletesUpdate};
+use mishards_proto::node::{self as wire, DeleteEntry, DeletesUpdate, Term};
 use mishards_segment::Delete;
-use mishards_types::{CollectionId, Epoch, PartitionId, Sequence, Timestamp};
+use mishards_types::{CollectionId, Epoch, Incarnation, LogId, PartitionId, Sequence, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
         match source.watch_deletes().await {
             Ok(mut stream) => {
                 // Without all that is kept, what comes after it would have a gap before it.
-                if let Some(whole) = receive_kept(&mut stream).await {
-                    deletes.replace_with(whole);
+                if let Some((whole, line)) = receive_kept(&mut stream).await {
+                    deletes.replace_with(whole, line);
                     while let Some(Ok(update)) = stream.next().await
                         && apply(&deletes, update)
                     {}
@@ -46,19 +46,37 @@ pub async fn follow_deletes(source: Arc<dyn DeleteSource>, deletes: Arc<Deletes>
     }
 }
 
-/// Everything that the source keeps; `None` when the stream ends within it.
+/// Everything that the source keeps, and the line of time that it is of; `None` when the stream ends within it.
 async fn receive_kept(
     stream: &mut BoxStream<'static, Result<DeletesUpdate, tonic::Status>>,
-) -> Option<Deletes> {
+) -> Option<(Deletes, Option<Line>)> {
     let whole = Deletes::default();
     loop {
         let update = stream.next().await?.ok()?;
-        let more = update.more;
+        let (more, line) = (update.more, update.line.as_ref().map(line_from_wire));
         whole.begin(Epoch(update.epoch));
         apply(&whole, update);
         if !more {
-            return Some(whole);
+            return Some((whole, line));
         }
+    }
+}
+
+pub fn line_from_wire(line: &wire::Line) -> Line {
+    let log = |t: &Term| LogId { epoch: Epoch(t.epoch), incarnation: Incarnation(t.incarnation) };
+    Line {
+        term: line.term.as_ref().map(log).unwrap_or_default(),
+        before: line.before.iter().map(log).collect(),
+        recovered: Sequence(line.recovered),
+    }
+}
+
+pub fn line_to_wire(line: &Line) -> wire::Line {
+    let term = |log: &LogId| Term { epoch: log.epoch.0, incarnation: log.incarnation.0 };
+    wire::Line {
+        term: Some(term(&line.term)),
+        before: line.before.iter().map(term).collect(),
+        recovered: line.recovered.0,
     }
 }
 

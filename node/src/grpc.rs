@@ -15,6 +15,10 @@ impl node_server::Node for Node {
         Ok(Response::new(self.run_describe()))
     }
 
+    async fn prove(&self, _: Request<ProveRequest>) -> std::result::Result<Response<ProveResponse>, Status> {
+        Ok(Response::new(self.run_prove().await?))
+    }
+
     async fn search(
         &self,
         request: Request<SearchRequest>,

@@ -75,6 +75,8 @@ struct Open {
     unit: Arc<Unit>,
     /// Deletes up to it are applied.
     applied: Sequence,
+    /// The line of time that these deletes are of.
+    line: u64,
     files: Vec<FileRef>,
     used: Duration,
 }
@@ -119,7 +121,8 @@ impl SegmentCache {
         let files: Vec<FileRef> = segment.all_files().cloned().collect();
         let now = self.clock.elapsed();
         slot.check(now)?;
-        let opened = match slot.open.take() {
+        let line = self.deletes.line();
+        let opened = match slot.open.take().filter(|open| open.line == line) {
             Some(open) if open.files == files => Ok(open),
             // The footer's name has the incarnation that wrote it: one id may come twice when directory and catalog were
             // both put back to an older copy.
@@ -144,7 +147,7 @@ impl SegmentCache {
         let slot = Arc::clone(lock(&self.slots).get(&segment.id)?);
         let mut slot = slot.try_lock().ok()?;
         let open = slot.open.as_mut()?;
-        let is_current = open.files.iter().eq(segment.all_files());
+        let is_current = open.files.iter().eq(segment.all_files()) && open.line == self.deletes.line();
         let from = open.applied.max(deltas.through);
         let has_much_to_apply = || self.deletes.has_more_than(segment.collection, from, AT_ONCE);
         if !is_current || deltas.files.iter().any(|file| file.through > open.applied) || has_much_to_apply() {
@@ -236,6 +239,7 @@ impl SegmentCache {
     }
 
     fn load(&self, segment: &Segment, schema: &Arc<Schema>, files: Vec<FileRef>) -> Result<Open> {
+        let line = self.deletes.line();
         let footer = self.storage.read(&segment.footer.path)?;
         let mut failure = None;
         let mut bytes_of = |name: &str| {
@@ -267,7 +271,8 @@ impl SegmentCache {
         self.read_deletes(&mut unit, segment)?;
         self.open_indexes(&mut unit, segment, &[])?;
         tracing::debug!(segment = segment.id.0, rows = unit.rows.len(), "segment opened");
-        Ok(Open { unit: Arc::new(unit), applied: segment.folded_through, files, used: Duration::ZERO })
+        let applied = segment.folded_through;
+        Ok(Open { unit: Arc::new(unit), applied, line, files, used: Duration::ZERO })
     }
 
     /// A damaged local copy is made anew before the segment is blamed.
@@ -302,7 +307,7 @@ impl SegmentCache {
         unit.graphs.retain(|field, _| has(true, field));
         unit.inverted.retain(|field, _| has(false, field));
         self.open_indexes(&mut unit, segment, &open.files)?;
-        Ok(Open { unit: Arc::new(unit), applied, files, used: open.used })
+        Ok(Open { unit: Arc::new(unit), applied, files, ..open })
     }
 
     fn read_deletes(&self, unit: &mut Unit, segment: &Segment) -> Result<()> {
@@ -351,6 +356,9 @@ impl SegmentCache {
                 segment.collection
             )));
         };
+        if self.deletes.line() != open.line {
+            return Err(Failure::not_caught_up("the deletes are of another line of time since"));
+        }
         // What is held may have become another stream's since the request was let through.
         if through < deltas.needed && from_files < deltas.needed {
             let needed = deltas.needed;

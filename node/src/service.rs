@@ -17,8 +17,8 @@ use mishards_storage::Storage;
 use mishards_trace::{Span, Tracer};
 use mishards_types::{Clock, CollectionId, Error, Schema, SegmentId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The version of this API that we speak.
 pub const API_VERSION: u32 = 1;
@@ -66,6 +66,7 @@ pub(crate) struct Inner {
     /// What was wrong with it when it was last looked at.
     pub directory_fault: ArcSwapOption<String>,
     pub contact: Arc<Contact>,
+    pub presence: OnceLock<Arc<dyn crate::Presence>>,
 }
 
 impl Node {
@@ -96,6 +97,7 @@ impl Node {
                 leaving: AtomicBool::new(false),
                 directory: AtomicU64::new(0),
                 directory_fault: ArcSwapOption::empty(),
+                presence: OnceLock::new(),
             }),
         }
     }

@@ -2,7 +2,7 @@
 //! node does. It never reads the live log's files.
 
 use crate::deletes::Deletes;
-use crate::follower::add_deletes;
+use crate::follower::{add_deletes, line_from_wire};
 use crate::writer::{RestoredPart, State, View, decode_record, prepare_rows, prepare_write};
 use crate::{Failure, Metrics, Pools, Result};
 use arc_swap::ArcSwapOption;
@@ -101,6 +101,7 @@ impl Standby {
     pub fn begin(&self, updates: Vec<LogUpdate>) -> Result<()> {
         let last = updates.last().ok_or_else(|| Failure::internal("a stream without a beginning"))?;
         let (epoch, applied) = (Epoch(last.epoch), Sequence(last.applied));
+        let line = last.line.as_ref().map(line_from_wire);
         let snapshot = Arc::new(read_snapshot(&last.snapshot)?);
         let mut state = State::new(Arc::clone(&snapshot), applied, Timestamp(last.applied_timestamp));
         state.last_schema_change = version_of(last);
@@ -118,7 +119,7 @@ impl Standby {
         }
         whole.advance_followed(epoch, applied);
         let mut copy = self.lock();
-        self.deletes.replace_with(whole);
+        self.deletes.replace_with(whole, line);
         tracing::info!(
             epoch = epoch.0,
             rows = state.growing_rows(),

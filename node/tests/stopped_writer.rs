@@ -69,6 +69,10 @@ impl Catalog for Gated {
         self.inner.migrate(cluster_id).await
     }
 
+    async fn rename(&self, cluster_id: &str) -> mishards_catalog::Result<()> {
+        self.inner.rename(cluster_id).await
+    }
+
     async fn load(&self) -> mishards_catalog::Result<Option<Loaded>> {
         self.inner.load().await
     }

@@ -73,6 +73,9 @@ pub trait Catalog: Send + Sync + 'static {
     /// Makes or upgrades the tables, and names the cluster if it has no name. Called by a writable node alone.
     async fn migrate(&self, cluster_id: &str) -> Result<()>;
 
+    /// Gives the cluster another name: a copy becomes a cluster of its own. Nobody may hold the lease.
+    async fn rename(&self, cluster_id: &str) -> Result<()>;
+
     /// Reads everything in one consistent view. `None` before the first [`Catalog::migrate`].
     async fn load(&self) -> Result<Option<Loaded>>;
 

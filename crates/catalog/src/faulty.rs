@@ -46,6 +46,10 @@ impl<C: Catalog> Catalog for Faulty<C> {
         self.call("migrate", self.inner.migrate(cluster_id)).await
     }
 
+    async fn rename(&self, cluster_id: &str) -> Result<()> {
+        self.call("rename", self.inner.rename(cluster_id)).await
+    }
+
     async fn load(&self) -> Result<Option<Loaded>> {
         self.call("load", self.inner.load()).await
     }

@@ -16,12 +16,15 @@ pub struct Heartbeat {
 /// The table of nodes. It is made by [`crate::Catalog::migrate`].
 #[async_trait]
 pub trait Heartbeats: Send + Sync + 'static {
-    /// Adds a row, or moves its beat on.
-    async fn beat(&self, name: &str, address: &str) -> Result<()>;
+    /// Adds a row, or moves its beat on. The answer is the beat that the row has now.
+    async fn beat(&self, name: &str, address: &str) -> Result<u64>;
 
     /// All rows, by name; none where there are no tables yet.
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>>;
 
     /// Removes a row.
     async fn stop(&self, name: &str) -> Result<()>;
+
+    /// Removes all rows: nobody of a copied table is there.
+    async fn clear(&self) -> Result<()>;
 }

@@ -91,6 +91,11 @@ impl Catalog for Memory {
         Ok(())
     }
 
+    async fn rename(&self, cluster_id: &str) -> Result<()> {
+        self.lock().cluster_id = Some(cluster_id.to_owned());
+        Ok(())
+    }
+
     async fn load(&self) -> Result<Option<Loaded>> {
         let state = self.lock();
         let Some(cluster_id) = state.cluster_id.clone() else {
@@ -147,12 +152,12 @@ impl Catalog for Memory {
 
 #[async_trait]
 impl Heartbeats for Memory {
-    async fn beat(&self, name: &str, address: &str) -> Result<()> {
+    async fn beat(&self, name: &str, address: &str) -> Result<u64> {
         let mut state = self.lock();
         let beat = state.beats.get(name).map_or(1, |b| b.beat + 1);
         let row = Heartbeat { name: name.to_owned(), address: address.to_owned(), beat };
         state.beats.insert(name.to_owned(), row);
-        Ok(())
+        Ok(beat)
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>> {
@@ -161,6 +166,11 @@ impl Heartbeats for Memory {
 
     async fn stop(&self, name: &str) -> Result<()> {
         self.lock().beats.remove(name);
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.lock().beats.clear();
         Ok(())
     }
 }

@@ -215,12 +215,13 @@ async fn cluster_id(tx: &mut MySqlConnection) -> Result<Option<String>> {
 
 #[async_trait]
 impl Heartbeats for MySql {
-    async fn beat(&self, name: &str, address: &str) -> Result<()> {
+    async fn beat(&self, name: &str, address: &str) -> Result<u64> {
         bounded(async {
-            let sql = "insert into mishards_nodes values (?, ?, 1)
-                       on duplicate key update address = values(address), beat = beat + 1";
+            // The server says what it set: a second statement might see what came later, and needs a transaction.
+            let sql = "insert into mishards_nodes values (?, ?, last_insert_id(1))
+                       on duplicate key update address = values(address), beat = last_insert_id(beat + 1)";
             let query = sqlx::query(sql).bind(name).bind(address);
-            query.execute(&self.pool).await.map(drop).map_err(fail)
+            query.execute(&self.pool).await.map(|done| done.last_insert_id()).map_err(fail)
         })
         .await
     }
@@ -246,6 +247,11 @@ impl Heartbeats for MySql {
             query.execute(&self.pool).await.map(drop).map_err(fail)
         })
         .await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        let query = sqlx::query("delete from mishards_nodes");
+        bounded(async { query.execute(&self.pool).await.map(drop).map_err(fail) }).await
     }
 }
 
@@ -282,6 +288,14 @@ impl Catalog for MySql {
         })
         .await?;
         commit(tx).await
+    }
+
+    async fn rename(&self, cluster: &str) -> Result<()> {
+        bounded(async {
+            let query = sqlx::query("update mishards_meta set cluster_id = ? where id = 1").bind(cluster);
+            query.execute(&self.pool).await.map(drop).map_err(fail)
+        })
+        .await
     }
 
     async fn load(&self) -> Result<Option<Loaded>> {

@@ -189,12 +189,12 @@ const HEARTBEATS: &str =
 
 #[async_trait]
 impl Heartbeats for Sqlite {
-    async fn beat(&self, name: &str, address: &str) -> Result<()> {
+    async fn beat(&self, name: &str, address: &str) -> Result<u64> {
         let (name, address) = (name.to_owned(), address.to_owned());
         self.run(move |tx| {
             let sql = "insert into mishards_nodes values (?1, ?2, 1)
-                       on conflict (name) do update set address = ?2, beat = beat + 1";
-            tx.execute(sql, params![name, address]).map(drop).map_err(fail)
+                       on conflict (name) do update set address = ?2, beat = beat + 1 returning beat";
+            tx.query_row(sql, params![name, address], |r| r.get::<_, i64>(0)).map(|b| b as u64).map_err(fail)
         })
         .await
     }
@@ -220,6 +220,10 @@ impl Heartbeats for Sqlite {
             tx.execute("delete from mishards_nodes where name = ?1", [name]).map(drop).map_err(fail)
         })
         .await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.run(|tx| tx.execute("delete from mishards_nodes", []).map(drop).map_err(fail)).await
     }
 }
 
@@ -251,6 +255,14 @@ impl Catalog for Sqlite {
                 .map_err(fail)?;
             }
             apply(tx, &[Change::Put(default_database())], 0)
+        })
+        .await
+    }
+
+    async fn rename(&self, cluster: &str) -> Result<()> {
+        let cluster = cluster.to_owned();
+        self.run(move |tx| {
+            tx.execute("update mishards_meta set cluster_id = ?1", [cluster]).map(drop).map_err(fail)
         })
         .await
     }

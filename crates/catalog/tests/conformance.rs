@@ -105,6 +105,18 @@ async fn migrate_names_the_cluster_once_and_keeps_what_is_there() {
 }
 
 #[tokio::test]
+async fn a_renamed_catalog_keeps_everything_else() {
+    on_migrated(async |one, two| {
+        let before = two.load().await.unwrap().unwrap();
+        one.rename("copy").await.unwrap();
+        let after = two.load().await.unwrap().unwrap();
+        assert_eq!(after.cluster_id, "copy");
+        assert_eq!((rows(&before.snapshot), before.lease), (rows(&after.snapshot), after.lease));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_new_catalog_has_the_default_database_and_no_holder() {
     on_migrated(async |one, two| {
         let loaded = two.load().await.unwrap().unwrap();
@@ -244,15 +256,18 @@ async fn heartbeats_move_and_stop() {
         let pair = |n: &str, a: &str| (n.to_owned(), a.to_owned());
         assert!(names(&two).await.is_empty());
         one.beat("b", "h:2").await.unwrap();
-        one.beat("a", "h:1").await.unwrap();
+        let first = one.beat("a", "h:1").await.unwrap();
         let before = two.heartbeats().await.unwrap();
-        one.beat("a", "h:3").await.unwrap();
+        let second = one.beat("a", "h:3").await.unwrap();
         let after = two.heartbeats().await.unwrap();
+        assert_eq!((before[0].beat, after[0].beat), (first, second), "a beat says its number");
         assert_eq!(names(&two).await, [pair("a", "h:3"), pair("b", "h:2")]);
         assert!(after[0].beat > before[0].beat && after[1].beat == before[1].beat);
         two.stop("a").await.unwrap();
         two.stop("a").await.unwrap();
         assert_eq!(names(&one).await, [pair("b", "h:2")]);
+        one.clear().await.unwrap();
+        assert!(names(&two).await.is_empty());
     }
     let memory = Memory::new();
     check(memory.clone(), memory).await;

@@ -117,7 +117,7 @@ impl Gate {
 
 #[async_trait]
 impl Heartbeats for Gate {
-    async fn beat(&self, name: &str, address: &str) -> mishards_catalog::Result<()> {
+    async fn beat(&self, name: &str, address: &str) -> mishards_catalog::Result<u64> {
         self.pass()?;
         self.heartbeats.beat(name, address).await
     }
@@ -130,6 +130,11 @@ impl Heartbeats for Gate {
     async fn stop(&self, name: &str) -> mishards_catalog::Result<()> {
         self.pass()?;
         self.heartbeats.stop(name).await
+    }
+
+    async fn clear(&self) -> mishards_catalog::Result<()> {
+        self.pass()?;
+        self.heartbeats.clear().await
     }
 }
 

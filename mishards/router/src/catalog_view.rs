@@ -5,9 +5,9 @@ use crate::offload::off_workers;
 use crate::topology::Topology;
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
-use mishards_catalog::{Catalog, Change, Snapshot};
+use mishards_catalog::{Catalog, Change, LogEntry, Snapshot};
 use mishards_proto::node::{CatalogUpdate, Version as WireVersion};
-use mishards_types::{Error, Version};
+use mishards_types::{Error, LogId, Version};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,9 +101,33 @@ impl CatalogView {
             (snapshot.epoch, snapshot.version.commit_seq) > (ours.epoch, ours.version.commit_seq)
         });
         if newer {
-            self.snapshot.store(Some(Arc::new(snapshot)));
-            self.changed.send_modify(|n| *n += 1);
+            self.take(snapshot);
         }
+    }
+
+    fn take(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Takes what the writable node pushes. It may be older than ours where directory and catalog were put back to an older
+    /// copy: the database tells whether that writer is the one of now, or one that was overtaken.
+    async fn pushed(&self, snapshot: Snapshot, database: Option<&dyn Catalog>) {
+        let ours = self.snapshot.load_full();
+        let before = ours.filter(|ours| is_of_another_past(&snapshot, ours));
+        let (Some(before), Some(database)) = (before, database) else { return self.offer(snapshot) };
+        let lease = match tokio::time::timeout(PATIENCE, database.lease()).await {
+            Ok(Ok(lease)) => lease,
+            _ => return self.offer(snapshot),
+        };
+        if Some((lease.epoch, lease.incarnation)) != term_of(&snapshot).map(|t| (t.epoch, t.incarnation)) {
+            return self.offer(snapshot);
+        }
+        tracing::warn!(
+            ours = %before.version, epoch = before.epoch.0, theirs = %snapshot.version, their_epoch = snapshot.epoch.0,
+            "the cluster was put back to an older copy: its catalog takes the place of the newer one"
+        );
+        self.take(snapshot);
     }
 
     /// Keeps the copy up to date until dropped.
@@ -123,10 +147,10 @@ impl CatalogView {
                 None => std::future::pending().await,
             }
         };
-        tokio::join!(self.follow(&topology), poll, keep);
+        tokio::join!(self.follow(&topology, sources.database.as_deref()), poll, keep);
     }
 
-    async fn follow(&self, topology: &Topology) {
+    async fn follow(&self, topology: &Topology, database: Option<&dyn Catalog>) {
         loop {
             if let Ok(writer) = topology.writer()
                 && let Ok(Ok(updates)) = tokio::time::timeout(PATIENCE, writer.client.watch_catalog()).await
@@ -149,7 +173,7 @@ impl CatalogView {
                     let bytes = update.snapshot.len() + update.changes.len();
                     match off_workers(bytes, move || updated(ours.as_deref(), &update)).await {
                         Ok(Ok(snapshot)) => {
-                            self.offer(snapshot);
+                            self.pushed(snapshot, database).await;
                             self.confirm(topology.now());
                             begun.store(true, Ordering::Relaxed);
                         }
@@ -245,6 +269,18 @@ impl CatalogView {
             }
         }
     }
+}
+
+/// The term that a snapshot is of.
+fn term_of(snapshot: &Snapshot) -> Option<LogId> {
+    snapshot.logs().map(LogEntry::id).find(|log| log.epoch == snapshot.epoch)
+}
+
+/// Whether a snapshot is no newer than ours, and not an older one of the same term either.
+fn is_of_another_past(snapshot: &Snapshot, ours: &Snapshot) -> bool {
+    (snapshot.epoch, snapshot.version.commit_seq) <= (ours.epoch, ours.version.commit_seq)
+        && snapshot.version != ours.version
+        && term_of(snapshot) != term_of(ours)
 }
 
 /// The snapshot after an update: all of it, or ours with the changes since.

@@ -14,6 +14,7 @@ pub type Result<T> = std::result::Result<T, Failure>;
 #[tonic::async_trait]
 pub trait NodeClient: Send + Sync + 'static {
     async fn describe(&self) -> Result<DescribeResponse>;
+    async fn prove(&self) -> Result<ProveResponse>;
     async fn search(&self, request: SearchRequest) -> Result<RowBatch>;
     async fn query(&self, request: QueryRequest) -> Result<RowBatch>;
     async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse>;
@@ -84,6 +85,15 @@ macro_rules! unary {
 impl NodeClient for GrpcNode {
     async fn describe(&self) -> Result<DescribeResponse> {
         unary!(self, control, describe, DescribeRequest {})
+    }
+
+    async fn prove(&self) -> Result<ProveResponse> {
+        match self.control.clone().prove(ProveRequest {}).await {
+            Ok(proof) => Ok(proof.into_inner()),
+            // An older version writes nothing when it is asked to.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(ProveResponse::default()),
+            Err(status) => Err(self.failure(&status)),
+        }
     }
 
     async fn search(&self, request: SearchRequest) -> Result<RowBatch> {

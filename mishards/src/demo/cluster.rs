@@ -110,7 +110,7 @@ async fn start_node(
         parts.others = Others::Dead;
         node.become_writer(parts).await.map_err(|e| e.to_string())?;
     } else {
-        roles::start_reading(&node, list, name).await?;
+        roles::start_reading(&node, base.peers(list)?).await?;
     }
     tokio::spawn(node_server::serve(port, node, CancellationToken::new()));
     Ok(())

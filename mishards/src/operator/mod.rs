@@ -1,12 +1,14 @@
-//! Commands of an operator: some look into a running cluster through the ops port of one of its routers, one repairs a
-//! cluster that is stopped.
+//! Commands of an operator: some look into a running cluster through the ops port of one of its routers, two repair
+//! or rename one that is stopped.
 
 mod explain;
+mod rename;
 mod repair;
 mod status;
 mod table;
 
 pub use explain::explain;
+pub use rename::rename;
 pub use repair::repair;
 pub use status::status;
 

@@ -62,11 +62,18 @@ pub struct FollowedRecord {
     pub payload: Bytes,
 }
 
+const BYTES_OF_ID: usize = 8;
+const BYTES_OF_FLOOR: usize = 32;
+/// A snapshot shares what has not changed with the one before.
+const BYTES_OF_CATALOG: usize = 64 << 10;
+
 impl Event {
     fn bytes(&self) -> usize {
         match self {
             Event::Group(records) => records.iter().map(|r| r.payload.len()).sum(),
-            _ => 0,
+            Event::Sealed(partitions) => partitions.len() * BYTES_OF_ID,
+            Event::Floors(floors) => floors.len() * BYTES_OF_FLOOR,
+            Event::Catalog(..) => BYTES_OF_CATALOG,
         }
     }
 }
@@ -158,6 +165,7 @@ impl Writer {
             let mut out = if update.more { more } else { std::mem::take(&mut last) };
             out.deletes = update.deletes;
             out.floors = update.floors;
+            out.line = update.line;
             out
         });
         let rest = UnboundedReceiverStream::new(events).map(move |event| {

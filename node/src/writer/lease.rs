@@ -60,20 +60,28 @@ impl Writer {
             tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
             return;
         }
+        if let Err(e) = self.renew().await
+            && e.kind != Kind::Fenced
+        {
+            self.parts.metrics.lease_renewal_failures_total.inc();
+            tracing::warn!(error = %e, "the lease could not be renewed");
+            // Somebody who reaches the database may have taken over.
+            let _ = self.check_not_fenced().await;
+        }
+    }
+
+    /// Renews the lease now. The term ends when somebody else has it, or the catalog went back in time.
+    pub async fn renew(&self) -> mishards_catalog::Result<Lease> {
         let ours = self.view().snapshot.version;
-        match self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await {
+        let renewed = self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await;
+        match &renewed {
             Ok(lease) if lease.version.commit_seq < ours.commit_seq => {
                 self.step_down(&lost_commits(lease.version, ours));
             }
-            Ok(_) => {}
-            Err(e) if e.kind == Kind::Fenced => self.step_down(&e),
-            Err(e) => {
-                self.parts.metrics.lease_renewal_failures_total.inc();
-                tracing::warn!(error = %e, "the lease could not be renewed");
-                // Somebody who reaches the database may have taken over.
-                let _ = self.check_not_fenced().await;
-            }
+            Err(e) if e.kind == Kind::Fenced => self.step_down(e),
+            _ => {}
         }
+        renewed
     }
 
     fn sync_hangs(&self) -> bool {

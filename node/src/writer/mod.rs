@@ -26,12 +26,12 @@ mod view;
 
 pub use ddl::decode_record;
 pub use ingest::{prepare_rows, prepare_write};
-pub use repair::find_losses;
+pub use repair::{find_losses, rename_cluster};
 pub use state::{RestoredPart, State};
 pub use takeover::silent_lease;
 pub use view::View;
 
-use crate::deletes::Deletes;
+use crate::deletes::{Deletes, Line};
 use crate::segment_cache::SegmentCache;
 use crate::{Failure, IngestOptions, Metrics, NodeOptions, Pools, Result};
 use arc_swap::ArcSwap;
@@ -80,6 +80,7 @@ pub enum Others {
 pub struct Writer {
     parts: WriterParts,
     log_id: LogId,
+    line: Line,
     deletes: Arc<Deletes>,
     cache: Arc<SegmentCache>,
     state: Mutex<State>,
@@ -149,6 +150,7 @@ impl Writer {
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {
             log_id,
+            line: recovered.line,
             view: ArcSwap::from_pointee(recovered.state.view()),
             state: Mutex::new(recovered.state),
             deletes,

@@ -7,7 +7,7 @@ use super::losses::Losses;
 use super::replay::Replay;
 use super::state::State;
 use super::takeover::{Taken, log_failure};
-use crate::deletes::Deletes;
+use crate::deletes::{Deletes, Line};
 use crate::{Failure, IngestOptions, Result};
 use mishards_catalog::{LogEntry, Snapshot};
 use mishards_segment::{decode_deletes, decode_delta};
@@ -26,6 +26,7 @@ pub struct Recovered {
     pub state: State,
     pub log: LogWriter,
     pub files: LogFiles,
+    pub line: Line,
     /// What was given up, a line each.
     pub losses: Vec<String>,
 }
@@ -42,12 +43,13 @@ pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) 
         let snapshot = Arc::new(loaded.snapshot);
         let source = Source { storage: &*storage, ours: Some(log), limits: &ingest };
         let replayed = replay_all(&source, &snapshot, &deletes, &mut losses, now)?;
-        let Replayed { state, ends, files, rows, last, last_timestamp } = replayed;
+        let Replayed { state, ends, files, rows, recovered, last, last_timestamp } = replayed;
         let head = Head { predecessors: ends.predecessors(last) };
         let log_writer = LogWriter::create(storage, log, options, &head, &ends.last_group, last_timestamp)
             .map_err(log_failure)?;
         tracing::info!(logs = ends.logs.len(), rows, last_sequence = last.0, "the log has been replayed");
-        Ok(Recovered { state, log: log_writer, files, losses: losses.into_lines() })
+        let line = Line { term: log, before: ends.logs.keys().copied().collect(), recovered };
+        Ok(Recovered { state, log: log_writer, files, line, losses: losses.into_lines() })
     };
     parts.pools.io(work).await
 }
@@ -63,6 +65,9 @@ struct Replayed {
     ends: Ends,
     files: LogFiles,
     rows: usize,
+    /// The last record that is there, in the logs or in files.
+    recovered: Sequence,
+    /// The last number that was ever given out.
     last: Sequence,
     last_timestamp: Timestamp,
 }
@@ -115,13 +120,15 @@ fn replay_all(
     let rows = replay.finish(recorded, known_through(snapshot), losses)?;
     // Nodes may have applied what is given up: none of its numbers is given out again.
     let skipped = if losses.are_any() { ABOVE_LOSSES } else { 0 };
-    let last = Sequence(recorded.max(known_through(snapshot)).0.saturating_add(skipped));
+    let known = recorded.max(known_through(snapshot));
+    let recovered = if losses.are_any() { recorded } else { known };
+    let last = Sequence(known.0.saturating_add(skipped));
     if recorded < last {
         last_timestamp = last_timestamp.max(newest_delete(storage, snapshot)?);
     }
     state.advance(last, last_timestamp);
     deletes.advance(last);
-    Ok(Replayed { state, ends, files, rows, last, last_timestamp })
+    Ok(Replayed { state, ends, files, rows, recovered, last, last_timestamp })
 }
 
 /// The last record that the catalog knows of: rows or deletes up to it are in files.

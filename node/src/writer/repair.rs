@@ -1,10 +1,13 @@
-//! What an operator does about a start that is refused: look at what is missing, and write out what is left.
+//! What an operator does with a cluster that is stopped: look at what is missing of one whose start is refused, write out
+//! what is left, and make a copy a cluster of its own.
 
 use super::losses::Losses;
 use super::{Writer, WriterParts, lost_commits, recovery};
+use crate::directory::rename_directory;
 use crate::{Failure, Result};
 use mishards_catalog::{Change, EntityKind, LogEntry, Snapshot};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a start of these parts would refuse, a line each; nothing when it would not be. Changes nothing. The writable
 /// node must be stopped, or its log is read while it grows.
@@ -20,6 +23,28 @@ pub async fn find_losses(parts: &WriterParts) -> Result<Vec<String>> {
         Ok(losses.into_lines())
     };
     parts.pools.io(look).await
+}
+
+/// Gives a copy of a cluster, its catalog and its directory, another name and another identity. The copy's nodes must be
+/// stopped: waits until nobody has renewed the lease for longer than it lives, and refuses while somebody does. May be
+/// repeated after it broke off. The answer is the name that it had.
+pub async fn rename_cluster(parts: &WriterParts, name: &str) -> Result<String> {
+    let loaded = parts.catalog.load().await?.ok_or_else(|| {
+        Failure::internal("the catalog is empty: no writable node has ever been started with it")
+    })?;
+    let patience = parts.ingest.lease_ttl + Duration::from_secs(1);
+    tokio::time::sleep(patience).await;
+    let now = parts.catalog.lease().await?;
+    if now != loaded.lease {
+        return Err(Failure::internal(format!(
+            "the lease of term {} is being renewed: a writable node of this catalog lives. Stop it first; is this the copy?",
+            now.epoch
+        )));
+    }
+    let (storage, entropy, to) = (Arc::clone(&parts.storage), Arc::clone(&parts.entropy), name.to_owned());
+    parts.pools.io(move || rename_directory(&*storage, &to, &*entropy)).await?;
+    parts.catalog.rename(name).await?;
+    Ok(loaded.cluster_id)
 }
 
 impl Writer {

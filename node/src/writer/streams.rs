@@ -2,6 +2,7 @@
 
 use super::Writer;
 use crate::columns::keys_to_wire;
+use crate::follower::line_to_wire;
 use crate::{Failure, Result};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -172,6 +173,7 @@ impl Iterator for Kept {
         self.done = true;
         update.more = false;
         update.through = self.through.0;
+        update.line = Some(line_to_wire(&self.writer.line));
         update.floors = self.writer.deletes.floors().into_iter().map(|(id, floor)| (id.0, floor.0)).collect();
         Some(update)
     }

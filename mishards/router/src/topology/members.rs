@@ -2,6 +2,7 @@
 
 use super::{Connect, Node, Topology};
 use crate::catalog_view::StateFile;
+use crate::identity::Proof;
 use crate::node_client::NodeClient;
 use mishards_discovery::{Event, Member};
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ pub(super) struct Contact {
     pub name: String,
     pub address: String,
     pub client: Arc<dyn NodeClient>,
+    /// Whether it belongs to our catalog.
+    pub proof: Proof,
     /// A probe is due now.
     pub hurry: Notify,
 }
@@ -86,7 +89,8 @@ impl Topology {
                 continue;
             };
             let Member { name, address } = member;
-            let contact = Arc::new(Contact { name, address, client, hurry: Notify::new() });
+            let contact =
+                Arc::new(Contact { name, address, client, proof: Proof::default(), hurry: Notify::new() });
             // Until the new connection has been asked, the old one is used.
             let node = before.and_then(|before| before.node);
             let peer = Peer { contact: Arc::clone(&contact), unlisted: None, late: 0, asked: false, node };

@@ -10,6 +10,7 @@ mod tests;
 
 use crate::catalog_view::StateFile;
 use crate::hedge::Hedging;
+use crate::identity::Identity;
 use crate::node_client::NodeClient;
 use arc_swap::ArcSwap;
 use futures_util::stream::FuturesUnordered;
@@ -47,11 +48,13 @@ pub struct Topology {
     directory: AtomicU64,
     /// Members that answer and are not ours to ask.
     refused: Mutex<BTreeMap<String, Refused>>,
+    /// The catalog that members must belong to; none where there is only this process.
+    identity: Option<Identity>,
     pub hedging: Hedging,
 }
 
 impl Topology {
-    pub fn new(cluster_id: String, clock: Arc<dyn Clock>) -> Arc<Topology> {
+    pub fn new(cluster_id: String, clock: Arc<dyn Clock>, identity: Option<Identity>) -> Arc<Topology> {
         Arc::new(Topology {
             cluster_id,
             clock,
@@ -61,6 +64,7 @@ impl Topology {
             changed: watch::Sender::new(0),
             directory: AtomicU64::new(0),
             refused: Mutex::default(),
+            identity,
             hedging: Hedging::default(),
         })
     }

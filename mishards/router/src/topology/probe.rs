@@ -51,7 +51,7 @@ impl Topology {
         match self.describe(contact).await {
             None => Probe::Late,
             Some(Err(_)) => Probe::Fails,
-            Some(Ok(said)) => match self.is_ours(&said) {
+            Some(Ok(said)) => match self.belongs(contact, &said).await {
                 Ok(()) => Probe::Answers(Box::new(Node {
                     key: contact.name.clone(),
                     name: said.name.clone(),
@@ -66,6 +66,18 @@ impl Topology {
                 })),
                 Err(why) => Probe::Refused(why),
             },
+        }
+    }
+
+    /// Whether a member is ours to ask: by what it says, and by the catalog that it writes to.
+    async fn belongs(&self, contact: &Contact, said: &DescribeResponse) -> std::result::Result<(), String> {
+        self.is_ours(said)?;
+        match &self.identity {
+            Some(identity) => {
+                let member = (contact.name.as_str(), &*contact.client);
+                contact.proof.check(identity, member, said, self.now()).await
+            }
+            None => Ok(()),
         }
     }
 

@@ -21,7 +21,7 @@ impl Clock for Stopped {
 }
 
 fn topology() -> Arc<Topology> {
-    Topology::new("c".to_owned(), Arc::new(Stopped))
+    Topology::new("c".to_owned(), Arc::new(Stopped), None)
 }
 
 fn member(name: &str, address: &str) -> Member {

@@ -12,8 +12,8 @@ use mishards_proto::milvus::{SearchRequest as ClientSearch, search_request::Sear
 use mishards_proto::node::{
     CatalogUpdate, ChangeRequest, ChangeResponse, CloseRequest, CloseResponse, DescribeResponse,
     FetchRequest, FetchResponse, FlushRequest, FlushResponse, GrowingRequest, GrowingResponse, OpenRequest,
-    OpenResponse, QueryRequest, ReadPointRequest, ReadPointResponse, RowBatch, Scope, SearchRequest, Served,
-    WriteRequest, WriteResponse,
+    OpenResponse, ProveResponse, QueryRequest, ReadPointRequest, ReadPointResponse, RowBatch, Scope,
+    SearchRequest, Served, WriteRequest, WriteResponse,
 };
 use mishards_proto::schema::{IDs, LongArray, i_ds::IdField};
 use mishards_router::{
@@ -250,6 +250,10 @@ impl NodeClient for Stub {
         Ok(self.said.lock().unwrap().clone())
     }
 
+    async fn prove(&self) -> Answer<ProveResponse> {
+        Ok(ProveResponse::default())
+    }
+
     async fn search(&self, request: SearchRequest) -> Answer<RowBatch> {
         self.read(request.scope.unwrap(), request.nq).await
     }
@@ -387,7 +391,7 @@ impl Make {
         let members = tokio::sync::watch::Sender::new(present);
         let real = Arc::new(Real { began: tokio::time::Instant::now(), stopped: Mutex::default() });
         let clock: Arc<dyn Clock> = Arc::clone(&real) as Arc<dyn Clock>;
-        let topology = Topology::new("c".to_owned(), Arc::clone(&clock));
+        let topology = Topology::new("c".to_owned(), Arc::clone(&clock), None);
         let view = CatalogView::new();
         let (known, listed) = (nodes.clone(), members.clone());
         let connect: Arc<Connect> = Arc::new(move |member: &Member| {
@@ -444,6 +448,11 @@ macro_rules! if_present {
             async fn describe(&self) -> Answer<DescribeResponse> {
                 self.check()?;
                 self.inner.describe().await
+            }
+
+            async fn prove(&self) -> Answer<ProveResponse> {
+                self.check()?;
+                self.inner.prove().await
             }
 
             async fn watch_catalog(&self) -> Answer<BoxStream<'static, Answer<CatalogUpdate>>> {
