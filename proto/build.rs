@@ -49,6 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(true)
         .build_transport(false)
         .btree_map(".")
+        .codec_path("crate::codec::ProstCodec")
         .compile_fds_with_config(set, config)?;
 
     // `src/lib.rs` includes the package of `node/` even when that folder has no file yet.

@@ -1,5 +1,6 @@
 //! The clients' port: the Milvus service, gRPC health and reflection, on one port; REST can join them there.
 
+use crate::node_server::incoming;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use http_body::Frame;
@@ -38,7 +39,7 @@ pub async fn serve(
         .add_service(reflection)
         .into_axum_router()
         .layer(axum::middleware::from_fn(answer_in_milvus_terms));
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming(listener);
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(HTTP2_PING))
         .accept_http1(true)

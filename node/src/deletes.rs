@@ -106,11 +106,19 @@ impl Deletes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything: from here on this node's own log says what is deleted.
-    pub fn reset(&self, epoch: Epoch) {
+    /// Those of a log of this node's own.
+    pub fn own(epoch: Epoch) -> Deletes {
+        let state = State { epoch, own: true, ..State::default() };
+        Deletes { state: Mutex::new(state), ..Deletes::default() }
+    }
+
+    /// From here on this node's own log says what is deleted. What was followed stays readable until then.
+    pub fn adopt(&self, own: Deletes) {
+        let new = own.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let applied = new.applied;
         let mut state = self.lock();
-        *state = State { epoch, own: true, line: state.line + 1, ..State::default() };
-        self.applied.send_replace(Sequence(0));
+        *state = State { line: state.line + 1, ..new };
+        self.applied.send_replace(applied);
     }
 
     /// Names the term that the deletes come from.
@@ -364,7 +372,7 @@ mod tests {
         }
         let (found, through) = deletes.since(C, Sequence(0)).unwrap();
         assert_eq!((found.len(), through), (1, Sequence(10)));
-        deletes.reset(Epoch(4));
+        deletes.adopt(Deletes::own(Epoch(4)));
         assert!(!deletes.add_followed(E, C, delete(11)), "its own log says what is deleted");
     }
 
@@ -373,7 +381,7 @@ mod tests {
         let deletes = following();
         deletes.disown();
         assert_eq!(deletes.applied(), Sequence(10));
-        deletes.reset(Epoch(4));
+        deletes.adopt(Deletes::own(Epoch(4)));
         deletes.add(C, delete(12));
         deletes.disown();
         // Emptied: what came next would have a gap before it.
@@ -403,7 +411,7 @@ mod tests {
         assert!(!follow(log(4, 41), &[log(3, 30)], 12, 15), "the same numbers, another log");
         assert!(!follow(log(5, 50), &[log(3, 30), log(4, 41)], 14, 20), "a record less than was applied");
         assert!(!follow(log(7, 70), &[log(6, 60)], 99, 100), "its predecessor is not known");
-        deletes.reset(Epoch(8));
+        deletes.adopt(Deletes::own(Epoch(8)));
         let own = deletes.line();
         deletes.disown();
         assert!(deletes.line() > own, "what was applied from a log of one's own");

@@ -4,6 +4,8 @@ use crate::{Failure, Node};
 use futures_util::stream::BoxStream;
 use mishards_proto::node::node_server;
 use mishards_proto::node::*;
+use mishards_proto::off_worker::{OffWorker, sized};
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -50,7 +52,8 @@ impl node_server::Node for Node {
     ) -> std::result::Result<Response<WriteResponse>, Status> {
         // In a task of its own: a caller that goes away must not leave a write half prepared.
         let writer = self.writer()?;
-        let task = tokio::spawn(async move { writer.write(request.into_inner()).await });
+        let bytes = request.get_ref().encoded_len();
+        let task = tokio::spawn(sized(bytes, async move { writer.write(request.into_inner()).await }));
         let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
         Ok(Response::new(done?))
     }
@@ -60,7 +63,7 @@ impl node_server::Node for Node {
         request: Request<ChangeRequest>,
     ) -> std::result::Result<Response<ChangeResponse>, Status> {
         let node = self.clone();
-        let task = tokio::spawn(async move { node.run_change(request.into_inner()).await });
+        let task = tokio::spawn(OffWorker::new(async move { node.run_change(request.into_inner()).await }));
         let done = task.await.map_err(|e| Status::from(Failure::unknown_outcome(e)))?;
         Ok(Response::new(done?))
     }
@@ -69,7 +72,7 @@ impl node_server::Node for Node {
         &self,
         request: Request<FlushRequest>,
     ) -> std::result::Result<Response<FlushResponse>, Status> {
-        Ok(Response::new(self.run_flush(request.into_inner()).await?))
+        Ok(Response::new(OffWorker::new(self.run_flush(request.into_inner())).await?))
     }
 
     async fn growing(

@@ -263,6 +263,7 @@ impl SegmentCache {
             tombstones: Arc::new(Tombstones::none(reader.rows.len())),
             rows: reader.rows,
             keys: Some(reader.keys),
+            late_keys: Arc::default(),
             graphs: HashMap::new(),
             inverted: HashMap::new(),
             repeated_keys,

@@ -1,7 +1,7 @@
 //! What a node does with a request: opens what it is about, runs it on the right threads, and describes the answer.
 
 use crate::admission::{Admission, Inside, Share};
-use crate::cancel::{Cancel, CancelOnDrop};
+use crate::cancel::{Cancel, CancelOnDrop, STRIDE};
 use crate::columns::keys_to_wire;
 use crate::contact::{Contact, Heard};
 use crate::deletes::Deletes;
@@ -267,16 +267,19 @@ impl Node {
         let work = Admitted::new(inside);
         let lists = search_units(&self.inner.pools, job, Arc::clone(&units), &work.cancel).await?;
         let mut batch = RowBatch { served: Some(self.served(started, &scope, &units)), ..Default::default() };
-        let encode = move || {
+        let encode = move |cancel: &Cancel| {
             let mut found = Vec::new();
             for list in lists {
+                if cancel.is_cancelled() {
+                    return Err(Failure::internal("the caller went away"));
+                }
                 batch.lens.push(list.len() as u32);
                 for (row, group) in list {
                     batch.groups.extend(group);
                     found.push(row);
                 }
             }
-            add_rows(&mut batch, found, &units);
+            add_rows(&mut batch, found, &units, cancel)?;
             Ok(batch)
         };
         work.finish(&self.inner.pools, encode).await
@@ -306,10 +309,7 @@ impl Node {
         .await?;
         let mut batch = RowBatch { count, lens: vec![found.len() as u32], ..Default::default() };
         batch.served = Some(self.served(started, &scope, &units));
-        let encode = move || {
-            add_rows(&mut batch, found, &units);
-            Ok(batch)
-        };
+        let encode = move |cancel: &Cancel| add_rows(&mut batch, found, &units, cancel).map(|()| batch);
         work.finish(&self.inner.pools, encode).await
     }
 
@@ -321,7 +321,7 @@ impl Node {
         let _span = self.span("node_fetch", &traceparent, &scope);
         let units = self.units(&scope).await?;
         let work = Admitted::new(inside);
-        let columns = work.finish(&self.inner.pools, move || fetch_columns(request, &units)).await?;
+        let columns = work.finish(&self.inner.pools, move |_| fetch_columns(request, &units)).await?;
         Ok(FetchResponse { columns })
     }
 
@@ -425,12 +425,12 @@ impl Admitted {
     async fn finish<T: Send + 'static>(
         self,
         pools: &Pools,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let cancel = self.cancel.clone();
         let work = move || {
-            let out =
-                if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { work() };
+            let left = || Err(Failure::internal("the caller went away"));
+            let out = if cancel.is_cancelled() { left() } else { work(&cancel) };
             drop(cancel);
             out
         };
@@ -450,8 +450,11 @@ fn traceparent_of(scope: Option<&Scope>) -> String {
     scope.map_or_else(String::new, |scope| scope.traceparent.clone())
 }
 
-fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>]) {
-    for row in &found {
+fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>], cancel: &Cancel) -> Result<()> {
+    for (i, row) in found.iter().enumerate() {
+        if i.is_multiple_of(STRIDE) && cancel.is_cancelled() {
+            return Err(Failure::internal("the caller went away"));
+        }
         let unit = &units[row.unit];
         let is_growing = unit.segment.0 == 0;
         batch.timestamps.push(row.timestamp.0);
@@ -464,4 +467,5 @@ fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>]) {
         batch.partitions.clear();
     }
     batch.keys = Some(keys_to_wire(found.into_iter().map(|row| row.key)));
+    Ok(())
 }

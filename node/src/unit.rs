@@ -8,7 +8,7 @@ use mishards_index::{HnswIndex, InvertedIndex};
 use mishards_segment::{KeyIndex, Rows, key_at};
 use mishards_types::{Bitmap, FieldId, Key, PartitionId, Schema, SegmentId, Timestamp};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// See the file's head. Immutable.
 #[derive(Clone)]
@@ -20,7 +20,10 @@ pub struct Unit {
     pub rows: Rows,
     pub newest_row: Timestamp,
     pub tombstones: Arc<Tombstones>,
+    /// Of a segment.
     pub keys: Option<KeyIndex>,
+    /// Of growing rows, made when it is first wanted.
+    pub late_keys: Arc<OnceLock<KeyIndex>>,
     pub graphs: HashMap<FieldId, Arc<HnswIndex>>,
     pub inverted: HashMap<FieldId, Arc<InvertedIndex>>,
     /// Whether some key stands in several rows.
@@ -29,7 +32,19 @@ pub struct Unit {
     pub run_before: u32,
 }
 
+/// Chunks of fewer growing rows are looked through sooner than sorted.
+const SORTED_ROWS: usize = 512;
+
 impl Unit {
+    /// The rows by key; nothing where looking through them is quicker.
+    pub fn by_key(&self) -> Option<&KeyIndex> {
+        if self.keys.is_some() || self.rows.len() < SORTED_ROWS {
+            return self.keys.as_ref();
+        }
+        let keys = self.rows.keys()?;
+        Some(self.late_keys.get_or_init(|| KeyIndex::of(keys)))
+    }
+
     /// The rows that are visible at `at`; `None` means all.
     pub fn visible(&self, at: Timestamp) -> Option<Bitmap> {
         self.tombstones.visible(at, self.rows.timestamps(), self.newest_row)

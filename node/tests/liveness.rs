@@ -287,3 +287,56 @@ async fn a_disk_with_little_room_refuses_writes_until_there_is_more() {
     site.insert([100]).await.unwrap();
     assert!(site.keys().await.contains(&100));
 }
+
+/// Others fill the disk at once, down to the last byte: what has no room is refused, and nothing else is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_at_once_ends_no_term() {
+    let mut world = World::new();
+    let is_full = world.fill_disk();
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    is_full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = failure(&site.insert(100..110).await.unwrap_err());
+        assert_eq!(refused.code, 6, "{refused:?}");
+        assert!(refused.message.starts_with("disk limit exceeded"), "{refused:?}");
+    }
+    assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
+    {
+        // The catalog has the commit; its record in the log waits for room.
+        let mut making = std::pin::pin!(site.create_partition("p"));
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut making).await.is_err());
+        let flushed = tokio::time::timeout(Duration::from_millis(300), site.flush()).await;
+        assert!(flushed.is_err(), "files have no room");
+        assert!(!site.writer.has_ended());
+        is_full.store(false, Ordering::SeqCst);
+        making.await.unwrap();
+    }
+    eventually("writes are taken again", async || site.insert(200..210).await.is_ok()).await;
+    let all: Vec<i64> = (0..10).chain(200..210).collect();
+    assert_eq!(site.keys().await, all);
+    let site = world.restart(site).await;
+    assert_eq!(site.keys().await, all);
+    site.insert([300]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_disk_gives_up_the_reserve_and_reads() {
+    let world = World::new();
+    let total = 1 << 30;
+    world.disk.set_space(Space { free: total / 2, total });
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    eventually("the reserve", async || !world.files("reserve").is_empty()).await;
+    world.disk.set_space(Space { free: 0, total });
+    site.kill(&world).await;
+    let refused = world.try_start().await.map(drop).unwrap_err();
+    assert_eq!(refused.error.code.0, 6, "this disk says that nothing came free: {refused}");
+    assert!(world.files("reserve").is_empty());
+    let terms = world.catalog.lease().await.unwrap().epoch;
+    world.disk.set_space(Space { free: 8 << 20, total });
+    let site = world.start().await;
+    assert_eq!(world.catalog.lease().await.unwrap().epoch.0, terms.0 + 1, "the refused start took no term");
+    assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
+    eventually("writes are refused", async || site.insert([100]).await.is_err()).await;
+}

@@ -1,5 +1,8 @@
 //! Wire types, servers and clients generated from the `.proto` files of this crate.
 
+pub mod codec;
+pub mod off_worker;
+
 #[allow(
     clippy::all,
     clippy::allow_attributes_without_reason,

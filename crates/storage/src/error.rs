@@ -15,6 +15,8 @@ pub enum Kind {
     BadName,
     /// Another process holds the directory.
     Locked,
+    /// There is no room left, on the disk or for this user.
+    Full,
     /// The device or the network said no.
     Io,
 }
@@ -35,6 +37,7 @@ impl Error {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => Kind::NotFound,
             io::ErrorKind::AlreadyExists => Kind::Exists,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
             _ => Kind::Io,
         };
         Error { kind, op, path: path.to_owned(), source }
@@ -46,6 +49,6 @@ impl Error {
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        self.kind == Kind::Io
+        matches!(self.kind, Kind::Io | Kind::Full)
     }
 }

@@ -9,6 +9,11 @@ pub trait Fault: Send + Sync + 'static {
     /// Whether this call fails with an I/O error. `op` is one of create, replace, read, map, list, remove,
     /// write, sync.
     fn strikes(&self, op: &'static str, path: &str) -> bool;
+
+    /// Whether there is no room for this call, which creates or writes: half of what it writes is written.
+    fn is_full(&self, _op: &'static str, _path: &str) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&'static str, &str) -> bool + Send + Sync + 'static> Fault for F {
@@ -33,7 +38,14 @@ impl<S: Storage> Faulty<S> {
     }
 }
 
+fn full(op: &'static str, path: &str) -> Error {
+    Error::of(Kind::Full, op, path, "injected: no room")
+}
+
 fn strike(fault: &dyn Fault, op: &'static str, path: &str) -> Result<()> {
+    if fault.is_full(op, path) {
+        return Err(full(op, path));
+    }
     if fault.strikes(op, path) { Err(Error::of(Kind::Io, op, path, "injected fault")) } else { Ok(()) }
 }
 
@@ -86,8 +98,16 @@ struct FaultySink {
 
 impl Sink for FaultySink {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.fault.is_full("write", &self.path) {
+            self.inner.write(&bytes[..bytes.len() / 2])?;
+            return Err(full("write", &self.path));
+        }
         strike(&*self.fault, "write", &self.path)?;
         self.inner.write(bytes)
+    }
+
+    fn cut(&mut self, bytes: u64) -> Result<()> {
+        self.inner.cut(bytes)
     }
 
     fn sync(&mut self) -> Result<()> {

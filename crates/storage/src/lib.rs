@@ -2,6 +2,7 @@
 //!
 //! A backend is one file; all of them pass the suite in `tests/conformance.rs`.
 
+mod descriptors;
 mod error;
 mod faulty;
 mod local_copies;

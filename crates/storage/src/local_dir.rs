@@ -1,15 +1,15 @@
 //! A directory of the local file system (or a mounted network file system).
 
+use crate::descriptors;
 use crate::storage::check_path;
 use crate::{Entry, Error, Kind, Result, Sink, Space, Storage};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 /// File systems of one host, where a lock on a file says which processes live (`statfs` magic numbers, linux/magic.h):
 /// ext2 to ext4, XFS, Btrfs, ZFS, F2FS, tmpfs, ramfs, overlayfs.
@@ -45,6 +45,7 @@ impl LocalDir {
         if let Some(parent) = root.parent() {
             sync_dir(&name, parent)?;
         }
+        descriptors::keep();
         Ok(LocalDir { root, durable: Mutex::default(), emptying: RwLock::default() })
     }
 
@@ -103,7 +104,7 @@ impl LocalDir {
         let mut temporary = full.clone().into_os_string();
         let number = REPLACED.fetch_add(1, Ordering::Relaxed);
         temporary.push(format!(".{}-{number}.new", std::process::id()));
-        let mut file = self.make(path, &full, || patiently(|| File::create(&temporary)), op)?;
+        let mut file = self.make(path, &full, || descriptors::open(|| File::create(&temporary)), op)?;
         let write = || {
             fill(&mut file)?;
             file.sync_all()?;
@@ -178,29 +179,12 @@ impl LocalDir {
     }
 }
 
-/// Opens a file, waiting for a while when this process or the system has no descriptor left: nothing has happened then, and
-/// connections come and go.
-fn patiently(open: impl Fn() -> std::io::Result<File>) -> std::io::Result<File> {
-    let mut left = DESCRIPTOR_TRIES;
-    loop {
-        match open() {
-            Err(e) if left > 0 && matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                left -= 1;
-                std::thread::sleep(DESCRIPTOR_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// How often a file is opened anew, half a minute in all.
-const DESCRIPTOR_TRIES: u32 = 600;
-const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
-
 fn sync_dir(path: &str, dir: &Path) -> Result<()> {
-    patiently(|| File::open(dir))
-        .and_then(|d| d.sync_all())
-        .map_err(|e| Error::io("sync directory of", path, e))
+    let fail = |e| Error::io("sync directory of", path, e);
+    let dir = descriptors::open(|| File::open(dir)).map_err(fail)?;
+    let synced = dir.sync_all().map_err(fail);
+    descriptors::close(dir);
+    synced
 }
 
 impl Storage for LocalDir {
@@ -210,7 +194,7 @@ impl Storage for LocalDir {
 
     fn create(&self, path: &str) -> Result<Box<dyn Sink>> {
         let full = self.full("create", path)?;
-        let new = || patiently(|| OpenOptions::new().write(true).create_new(true).open(&full));
+        let new = || descriptors::open(|| OpenOptions::new().write(true).create_new(true).open(&full));
         let file = self.make(path, &full, new, "create")?;
         sync_dir(path, full.parent().unwrap_or(&self.root))?;
         Ok(Box::new(FileSink { file, path: path.to_owned() }))
@@ -223,22 +207,24 @@ impl Storage for LocalDir {
     fn read(&self, path: &str) -> Result<Bytes> {
         let full = self.full("read", path)?;
         let mut bytes = Vec::new();
-        patiently(|| File::open(&full))
-            .and_then(|mut f| f.read_to_end(&mut bytes))
-            .map_err(|e| Error::io("read", path, e))?;
-        Ok(bytes.into())
+        let fail = |e| Error::io("read", path, e);
+        let mut file = descriptors::open(|| File::open(&full)).map_err(fail)?;
+        let read = file.read_to_end(&mut bytes).map_err(fail);
+        descriptors::close(file);
+        read.map(|_| bytes.into())
     }
 
     fn map(&self, path: &str) -> Result<Bytes> {
         let full = self.full("map", path)?;
-        let file = patiently(|| File::open(&full)).map_err(|e| Error::io("map", path, e))?;
+        let file = descriptors::open(|| File::open(&full)).map_err(|e| Error::io("map", path, e))?;
         if file.metadata().map_err(|e| Error::io("map", path, e))?.len() == 0 {
             return Ok(Bytes::new());
         }
         // SAFETY: files are written once and never changed or truncated after they are published (invariant 3),
         // and an unlinked file on a local file system stays readable through its map.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e))?;
-        Ok(Bytes::from_owner(map))
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io("map", path, e));
+        descriptors::close(file);
+        Ok(Bytes::from_owner(map?))
     }
 
     fn list(&self, dir: &str) -> Result<Vec<Entry>> {
@@ -310,5 +296,10 @@ impl Sink for FileSink {
 
     fn sync(&mut self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    fn cut(&mut self, bytes: u64) -> Result<()> {
+        let cut = self.file.set_len(bytes).and_then(|()| self.file.seek(SeekFrom::Start(bytes)));
+        cut.map(drop).map_err(|e| Error::io("cut", &self.path, e))
     }
 }

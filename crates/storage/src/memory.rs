@@ -144,4 +144,11 @@ impl Sink for MemorySink {
         file.durable = file.bytes.len();
         Ok(())
     }
+
+    fn cut(&mut self, bytes: u64) -> Result<()> {
+        let mut files = lock(&self.files);
+        let file = files.get_mut(&self.path).ok_or_else(|| not_found("cut", &self.path))?;
+        file.bytes.truncate(bytes as usize);
+        Ok(())
+    }
 }

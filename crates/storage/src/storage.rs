@@ -65,6 +65,9 @@ pub trait Sink: Send {
     /// Returns when everything written is on stable storage. After an error the file must be given up: what
     /// is on disk is unknown, and a second sync could say `Ok` for pages that were dropped.
     fn sync(&mut self) -> Result<()>;
+    /// Takes back what was written behind the first `bytes` bytes and never synced, as after a write for which there was no
+    /// room.
+    fn cut(&mut self, bytes: u64) -> Result<()>;
 }
 
 /// One file in a listing.

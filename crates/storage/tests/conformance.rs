@@ -50,6 +50,20 @@ fn appended_bytes_are_seen_by_a_new_open() {
 }
 
 #[test]
+fn what_was_not_synced_can_be_taken_back() {
+    on_all(|s| {
+        let mut sink = s.create("log/1").unwrap();
+        sink.write(b"kept").unwrap();
+        sink.sync().unwrap();
+        sink.write(b"half of a").unwrap();
+        sink.cut(4).unwrap();
+        sink.write(b" and").unwrap();
+        sink.sync().unwrap();
+        assert_eq!(&s.read("log/1").unwrap()[..], b"kept and");
+    });
+}
+
+#[test]
 fn replace_makes_and_overwrites() {
     on_all(|s| {
         s.replace("marker", b"1").unwrap();

@@ -30,6 +30,9 @@ pub const INDEX_PARAM_BYTES: usize = 102_400;
 /// What a hit costs on its way from node to router: key, timestamp, segment, row, score.
 pub const HIT_BYTES: usize = 32;
 
+/// Rows of all segments and nodes together, from which an answer is chosen.
+pub const GATHER_BYTES: usize = 4 * RESULT_BYTES;
+
 /// Refuses a search or query whose answer may have too many rows, before any work begins: `queries` lists of up to `rows`.
 pub fn check_answer(queries: usize, rows: usize) -> Result<()> {
     let most = RESULT_BYTES / HIT_BYTES;
@@ -42,15 +45,40 @@ pub fn check_answer(queries: usize, rows: usize) -> Result<()> {
     )))
 }
 
-/// Refuses output fields that take too much: `rows` rows of `row_bytes` each.
-pub fn check_output(rows: usize, row_bytes: usize) -> Result<()> {
-    let bytes = rows.saturating_mul(row_bytes);
+/// Refuses an answer whose keys take too much: `bytes` of all keys that are texts.
+pub fn check_keys(rows: usize, bytes: usize) -> Result<()> {
     if bytes <= RESULT_BYTES {
         return Ok(());
     }
     Err(too_large(format!(
-        "{rows} rows with output fields of {row_bytes} bytes each are {bytes} bytes, an answer may have {RESULT_BYTES}: ask for \
-         fewer rows or fields at once"
+        "the keys of {rows} rows are {bytes} bytes, an answer may have {RESULT_BYTES}: ask for fewer rows at once"
+    )))
+}
+
+/// Refuses to hold more rows than [`GATHER_BYTES`] before the best of them are chosen.
+pub fn check_gathered(rows: usize, bytes: usize) -> Result<()> {
+    if bytes <= GATHER_BYTES {
+        return Ok(());
+    }
+    Err(too_large(format!(
+        "{rows} rows of all segments and nodes, {bytes} bytes, compete for the answer, at most {GATHER_BYTES} bytes of them are \
+         held: ask for fewer queries or rows at once"
+    )))
+}
+
+/// Refuses output fields that take too much: `rows` rows of `row_bytes` each.
+pub fn check_output(rows: usize, row_bytes: usize) -> Result<()> {
+    check_columns(rows, rows.saturating_mul(row_bytes))
+}
+
+/// Refuses output fields that take too much: `bytes` in all.
+pub fn check_columns(rows: usize, bytes: usize) -> Result<()> {
+    if bytes <= RESULT_BYTES {
+        return Ok(());
+    }
+    Err(too_large(format!(
+        "the output fields of {rows} rows are {bytes} bytes, an answer may have {RESULT_BYTES}: ask for fewer rows or fields at \
+         once"
     )))
 }
 

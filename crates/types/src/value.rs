@@ -10,6 +10,16 @@ pub enum Key {
     Str(Box<str>),
 }
 
+impl Key {
+    /// Bytes of a text, for which there is no bound but its field's; 0 for a number.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Key::Int(_) => 0,
+            Key::Str(text) => text.len(),
+        }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

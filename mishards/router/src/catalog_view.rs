@@ -30,6 +30,8 @@ pub struct CatalogView {
     changed: watch::Sender<u64>,
     /// The writable node pushes.
     followed: AtomicBool,
+    /// Grows when the cluster was put back to an older copy: what was known of it before is of another past.
+    past: AtomicU64,
     /// When the writable node or the database last said that the copy is the newest.
     confirmed_ms: AtomicU64,
 }
@@ -40,6 +42,7 @@ impl CatalogView {
             snapshot: ArcSwapOption::empty(),
             changed: watch::Sender::new(0),
             followed: AtomicBool::new(false),
+            past: AtomicU64::new(0),
             confirmed_ms: AtomicU64::new(NEVER),
         })
     }
@@ -127,7 +130,13 @@ impl CatalogView {
             ours = %before.version, epoch = before.epoch.0, theirs = %snapshot.version, their_epoch = snapshot.epoch.0,
             "the cluster was put back to an older copy: its catalog takes the place of the newer one"
         );
+        self.past.fetch_add(1, Ordering::Relaxed);
         self.take(snapshot);
+    }
+
+    /// Another number for each past that the cluster was put back to.
+    pub fn past(&self) -> u64 {
+        self.past.load(Ordering::Relaxed)
     }
 
     /// Keeps the copy up to date until dropped.
@@ -171,7 +180,7 @@ impl CatalogView {
                 while let Some(Ok(update)) = updates.next().await {
                     let ours = self.snapshot.load_full();
                     let bytes = update.snapshot.len() + update.changes.len();
-                    match off_workers(bytes, move || updated(ours.as_deref(), &update)).await {
+                    match off_workers(bytes, move |_| updated(ours.as_deref(), &update)).await {
                         Ok(Ok(snapshot)) => {
                             self.pushed(snapshot, database).await;
                             self.confirm(topology.now());

@@ -109,14 +109,27 @@ pub fn status_of(error: &Error) -> common::Status {
         extra_info.insert("is_input_error".to_owned(), "true".to_owned());
         extra_info.insert("report_value".to_owned(), "0".to_owned());
     }
+    let text = shortened(&error.message);
     common::Status {
         error_code: error.code.legacy(),
-        reason: error.message.clone(),
+        reason: text.clone(),
         code: error.code.0,
         retriable: error.code.is_retriable(),
-        detail: error.message.clone(),
+        detail: text,
         extra_info,
     }
+}
+
+/// An error that repeats what it was given is no longer than this.
+const MESSAGE_BYTES: usize = 16 << 10;
+
+fn shortened(message: &str) -> String {
+    if message.len() <= MESSAGE_BYTES {
+        return message.to_owned();
+    }
+    let half = MESSAGE_BYTES / 2;
+    let (begin, end) = (message.floor_char_boundary(half), message.ceil_char_boundary(message.len() - half));
+    format!("{} ... ({} bytes are left out) ... {}", &message[..begin], end - begin, &message[end..])
 }
 
 /// The status of success.

@@ -1,5 +1,6 @@
 //! Merging sub-results: newest copy of each key, one order, offset and limit, groups. Pure.
 
+use crate::offload::Left;
 use crate::scatter::About;
 use crate::wire::keys_of;
 use mishards_proto::node::RowBatch;
@@ -24,7 +25,7 @@ pub struct Row {
 
 /// The lists of one sub-result, one per query. `None` when its parts do not fit together, or are not about what was
 /// asked: an answer that lacks a segment would be missed by nobody.
-pub fn decode(batch: RowBatch, queries: usize, about: &About) -> Option<Vec<Vec<Row>>> {
+pub fn decode(batch: RowBatch, queries: usize, about: &About, left: &Left) -> Option<Vec<Vec<Row>>> {
     if !is_about(&batch, about) || batch.lens.len() != queries {
         return None;
     }
@@ -52,7 +53,15 @@ pub fn decode(batch: RowBatch, queries: usize, about: &About) -> Option<Vec<Vec<
         distance: batch.scores[i],
         group: groups.next(),
     });
-    Some(batch.lens.iter().map(|n| rows.by_ref().take(*n as usize).collect()).collect())
+    let mut lists = Vec::with_capacity(queries);
+    for length in &batch.lens {
+        // Nobody looks at what comes of it.
+        if left.is_so() {
+            return None;
+        }
+        lists.push(rows.by_ref().take(*length as usize).collect());
+    }
+    Some(lists)
 }
 
 /// Whether a node has answered for all that it was asked about.
@@ -177,7 +186,7 @@ mod tests {
             served: Some(Served { segments: vec![8, 7], growing: true, ..Default::default() }),
             ..Default::default()
         };
-        let lists = decode(good.clone(), 2, &about).unwrap();
+        let lists = decode(good.clone(), 2, &about, &Left::default()).unwrap();
         assert_eq!((lists[0][0].segment, lists[1][0].segment), (SegmentId(8), SegmentId(0)));
         type Spoil = fn(&mut RowBatch);
         let spoil: [(&str, Spoil); 10] = [
@@ -195,10 +204,10 @@ mod tests {
         for (what, spoil) in spoil {
             let mut bad = good.clone();
             spoil(&mut bad);
-            assert!(decode(bad, 2, &about).is_none(), "{what}");
+            assert!(decode(bad, 2, &about, &Left::default()).is_none(), "{what}");
         }
         assert!(
-            decode(good, 2, &About { growing: false, ..about }).is_none(),
+            decode(good, 2, &About { growing: false, ..about }, &Left::default()).is_none(),
             "a growing row that was not asked for"
         );
     }

@@ -30,11 +30,19 @@ pub trait NodeClient: Send + Sync + 'static {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long a connection for answers may be busy with one that is large: probes, which have a connection of their own, tell
+/// much sooner of a node that is gone.
+const BUSY: Duration = Duration::from_secs(10);
+/// Requests for more rows, or for the columns of more rows, than these may have answers of megabytes.
+const BULK_ROWS: u64 = 16_384;
+const BULK_FETCH: usize = 1_024;
 
 /// A node behind a connection, which is made when it is first used and again when it broke.
 pub struct GrpcNode {
     name: String,
     client: Generated<Channel>,
+    /// A connection of its own for large answers, which others would wait behind.
+    bulk: Generated<Channel>,
     /// A connection of its own for what must not wait behind answers of many megabytes: probes, read points, the catalog.
     control: Generated<Channel>,
 }
@@ -45,15 +53,15 @@ impl GrpcNode {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let connect = || {
-            Generated::new(endpoint.connect_lazy())
+        let connect = |patience| {
+            Generated::new(endpoint.clone().keep_alive_timeout(patience).connect_lazy())
                 .max_decoding_message_size(mishards_types::limits::SEND_BYTES)
                 .max_encoding_message_size(mishards_types::limits::SEND_BYTES)
         };
-        Ok(GrpcNode { name: name.to_owned(), client: connect(), control: connect() })
+        let name = name.to_owned();
+        Ok(GrpcNode { name, client: connect(BUSY), bulk: connect(BUSY), control: connect(KEEP_ALIVE) })
     }
 
     /// The generated client, for streams between nodes.
@@ -97,15 +105,24 @@ impl NodeClient for GrpcNode {
     }
 
     async fn search(&self, request: SearchRequest) -> Result<RowBatch> {
-        unary!(self, search, request)
+        match u64::from(request.nq) * u64::from(request.k) > BULK_ROWS {
+            true => unary!(self, bulk, search, request),
+            false => unary!(self, search, request),
+        }
     }
 
     async fn query(&self, request: QueryRequest) -> Result<RowBatch> {
-        unary!(self, query, request)
+        match !request.count && request.limit > BULK_ROWS {
+            true => unary!(self, bulk, query, request),
+            false => unary!(self, query, request),
+        }
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<FetchResponse> {
-        unary!(self, fetch, request)
+        match request.rows.len() > BULK_FETCH {
+            true => unary!(self, bulk, fetch, request),
+            false => unary!(self, fetch, request),
+        }
     }
 
     async fn read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {

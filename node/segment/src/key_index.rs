@@ -6,6 +6,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
 use bytes::Bytes;
 use mishards_types::Key;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// The key in row `row` of a primary-key column.
 pub fn key_at(keys: &ArrayRef, row: usize) -> Key {
@@ -30,13 +31,27 @@ fn compare(keys: &ArrayRef, row: usize, key: &Key) -> Ordering {
 /// Encodes the index of `rows`: one u32 per row, and the trailer.
 pub fn encode(rows: &Rows) -> Result<Vec<u8>> {
     let keys = rows.keys().ok_or_else(|| Error::Mismatch("no primary key".to_owned()))?;
-    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+    Ok(add_trailer(bytemuck::cast_slice(&sorted(keys)).to_vec()))
+}
+
+/// Row numbers in the order of their keys.
+fn sorted(keys: &ArrayRef) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
     if let Some(ints) = keys.as_any().downcast_ref::<Int64Array>() {
         order.sort_by_key(|r| ints.value(*r as usize));
     } else if let Some(texts) = keys.as_any().downcast_ref::<StringArray>() {
         order.sort_by(|a, b| texts.value(*a as usize).cmp(texts.value(*b as usize)));
     }
-    Ok(add_trailer(bytemuck::cast_slice(&order).to_vec()))
+    order
+}
+
+/// Row numbers as bytes.
+struct Order(Vec<u32>);
+
+impl AsRef<[u8]> for Order {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
 }
 
 /// An opened index.
@@ -54,6 +69,11 @@ impl KeyIndex {
             return Err(Error::corrupt(file, "it does not belong to these rows"));
         }
         Ok(KeyIndex { order, keys })
+    }
+
+    /// The index of a column that has none in a file: n log n.
+    pub fn of(keys: &ArrayRef) -> KeyIndex {
+        KeyIndex { order: Bytes::from_owner(Order(sorted(keys))), keys: Arc::clone(keys) }
     }
 
     fn order(&self) -> &[u32] {

@@ -53,7 +53,6 @@ pub fn evaluate(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<T
 
 /// Keys that are named: each is found in the key index, whatever the number of rows.
 fn by_key(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Ternary> {
-    let keys = unit.keys.as_ref()?;
     let (operand, values) = match predicate {
         Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) => {
             (operand, std::slice::from_ref(value))
@@ -64,6 +63,7 @@ fn by_key(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Ternary
     if !matches!(operand, Operand::Column { field, .. } if *field == unit.rows.primary()) {
         return None;
     }
+    let keys = unit.by_key()?;
     let mut out = Bitmap::zeros(unit.rows.len());
     for (i, value) in values.iter().enumerate() {
         if i % STRIDE == 0 && cancel.is_cancelled() {

@@ -28,7 +28,7 @@ pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<F
             places.iter().map(|(unit, row)| Some((units[*unit].rows.column(field.id)?, *row))).collect();
         let cells = cells.ok_or_else(|| Failure::internal(format!("field {} has no column", field.name)))?;
         bytes += cells.iter().map(|(column, row)| cell_bytes(column, *row)).sum::<usize>();
-        limits::check_output(1, bytes)?;
+        limits::check_columns(places.len(), bytes)?;
         Ok(column_to_wire(field, &cells))
     };
     request.field_ids.iter().map(&mut column_of).collect()

@@ -7,13 +7,14 @@ use crate::unit::Unit;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// From rows in order, the first `size` of each of the first `k` groups. Null is a group of its own.
+/// From rows in order, the first `size` of each of the first `k` groups. Null is a group of its own. The second value says
+/// that no further rows would change them.
 pub fn best_groups(
     grouping: &Grouping,
     k: usize,
     units: &[Arc<Unit>],
     found: Vec<Found>,
-) -> Vec<(Found, Option<String>)> {
+) -> (Vec<(Found, Option<String>)>, bool) {
     let mut sizes: HashMap<String, usize> = HashMap::new();
     let mut full = 0;
     let mut out = Vec::new();
@@ -35,5 +36,5 @@ pub fn best_groups(
             break;
         }
     }
-    out
+    (out, full >= k)
 }

@@ -3,10 +3,11 @@
 
 use super::search::SearchJob;
 use super::{Found, newest_copies};
+use crate::Result;
 use crate::cancel::Cancel;
 use crate::unit::Unit;
 use mishards_index::{Bounds, Query, SearchParams, VectorIndex, Vectors, rows_at, scan};
-use mishards_types::Bitmap;
+use mishards_types::{Bitmap, limits};
 
 /// Units with fewer admitted rows than this are scanned.
 const SCAN_ROWS: usize = 4096;
@@ -19,6 +20,13 @@ pub struct UnitHits {
     pub found: Vec<Found>,
     /// Rows at or beyond the last distance may have been left out.
     pub is_cut: bool,
+}
+
+impl UnitHits {
+    /// What they take, about.
+    pub fn bytes(&self) -> usize {
+        self.found.iter().map(|row| limits::HIT_BYTES + row.key.text_bytes()).sum()
+    }
 }
 
 /// One query over one unit.
@@ -34,18 +42,23 @@ pub struct Probe<'a> {
 
 impl Probe<'_> {
     /// The `k` best rows that the filter leaves, each key once.
-    pub fn best(&self, k: usize) -> UnitHits {
+    pub fn best(&self, k: usize) -> Result<UnitHits> {
         let matching = self.filter.map_or(self.unit.rows.len(), Bitmap::count);
         if matching == 0 {
-            return UnitHits { found: Vec::new(), is_cut: false };
+            return Ok(UnitHits { found: Vec::new(), is_cut: false });
         }
-        // Grouping wants the best rows of every group: all that match are ranked.
-        let k = if self.job.group.is_some() { matching } else { k.min(matching) };
+        let k = k.min(matching);
         let mut wanted = k;
         loop {
             let rows = self.nearest(matching, wanted);
             let exhausted = rows.len() < wanted || wanted == matching;
-            let mut found: Vec<Found> = rows.into_iter().map(|(d, row)| self.found(d, row)).collect();
+            let (mut found, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+            for (distance, row) in rows {
+                let row = self.found(distance, row);
+                bytes += row.key.text_bytes();
+                limits::check_gathered(found.len() + 1, bytes)?;
+                found.push(row);
+            }
             if self.unit.repeated_keys {
                 found = newest_copies(found);
             }
@@ -57,7 +70,7 @@ impl Probe<'_> {
             sort(&mut found);
             let is_cut = !exhausted || found.len() > k;
             found.truncate(k);
-            return UnitHits { found, is_cut };
+            return Ok(UnitHits { found, is_cut });
         }
     }
 

@@ -8,6 +8,9 @@ use crate::{Failure, Pools, Result};
 use mishards_types::{Bitmap, limits};
 use std::sync::Arc;
 
+/// Rows are few when there are so many times as many in all.
+const FEW: usize = 16;
+
 /// Up to `limit` rows in key order, each key once, and the number of rows that match (copies counted). With
 /// `count` only the number is made. `admit` lets so many rows in.
 pub async fn query_units(
@@ -38,14 +41,17 @@ pub async fn query_units(
     let lists = pools
         .slices(units.len(), move |i| match numbers[i] {
             0 => Ok(Vec::new()),
-            _ => Ok(first_rows(i, &units[i], filters[i].as_ref(), limit, &stop)),
+            _ => first_rows(i, &units[i], filters[i].as_ref(), limit, &stop),
         })
         .await?;
     check_waiting(cancel)?;
+    let held = |list: &Vec<Found>| list.iter().map(|row| row.key.text_bytes()).sum::<usize>();
+    limits::check_gathered(lists.iter().map(Vec::len).sum(), lists.iter().map(held).sum())?;
     let merge = move || {
         let mut found = newest_copies(lists.into_iter().flatten().collect());
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found.truncate(limit);
+        limits::check_keys(found.len(), held(&found))?;
         Ok(found)
     };
     Ok((pools.search(merge).await?, total))
@@ -62,7 +68,7 @@ fn first_rows(
     filter: Option<&Bitmap>,
     limit: usize,
     cancel: &Cancel,
-) -> Vec<Found> {
+) -> Result<Vec<Found>> {
     let passes = |row: &u32| filter.is_none_or(|f| f.get(*row as usize));
     let to_found = |row: u32| Found {
         unit: index,
@@ -71,17 +77,20 @@ fn first_rows(
         timestamp: unit.timestamp(row),
         distance: 0.0,
     };
-    let (mut out, mut keys): (Vec<Found>, usize) = (Vec::new(), 0);
+    let (mut out, mut keys, mut bytes): (Vec<Found>, usize, usize) = (Vec::new(), 0, 0);
     let mut take = |row: u32| {
         let found = to_found(row);
         keys += usize::from(out.last().is_none_or(|last| last.key != found.key));
         if keys > limit || (keys.is_multiple_of(STRIDE) && cancel.is_cancelled()) {
             return false;
         }
+        bytes += found.key.text_bytes();
         out.push(found);
-        true
+        bytes <= limits::GATHER_BYTES
     };
-    match &unit.keys {
+    // Few rows are sorted sooner than all are looked at in their order.
+    let are_few = filter.is_some_and(|f| f.count().saturating_mul(FEW) < unit.rows.len());
+    match unit.by_key().filter(|_| !are_few) {
         Some(keys) => {
             let _ = keys.in_key_order().iter().copied().filter(passes).all(&mut take);
         }
@@ -91,5 +100,6 @@ fn first_rows(
             let _ = rows.into_iter().all(&mut take);
         }
     }
-    newest_copies(out)
+    limits::check_gathered(out.len(), bytes)?;
+    Ok(newest_copies(out))
 }

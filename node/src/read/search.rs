@@ -9,12 +9,19 @@ use crate::{Failure, Pools, Result};
 use mishards_expr::{Operand, Step};
 use mishards_index::{Bounds, Query};
 use mishards_proto::node::SearchRequest;
-use mishards_types::{Bitmap, Error, FieldId, Metric, limits};
+use mishards_types::{Bitmap, Error, FieldId, Key, Metric, limits};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Vector components that one slice compares, about: some milliseconds of work.
 const SLICE_COMPONENTS: usize = 16 << 20;
+
+/// Fewer rows of a unit are not looked at for groups.
+const GROUPED_ROWS: usize = 1024;
+
+/// Rows of all units that wait at the same time to be merged, about.
+const HELD_ROWS: usize = 1 << 20;
 
 /// Rows of one query, nearest first, each with its group key when grouped.
 pub type Hits = Vec<(Found, Option<String>)>;
@@ -33,6 +40,8 @@ pub struct SearchJob {
     pub with_ties: bool,
     pub bounds: Bounds,
     pub group: Option<Grouping>,
+    /// Rows of the answer so far, and bytes of their keys.
+    answered: (AtomicUsize, AtomicUsize),
 }
 
 /// The best `size` rows of each of the best `k` groups.
@@ -72,6 +81,7 @@ impl SearchJob {
             with_ties: request.with_ties,
             bounds,
             group,
+            answered: Default::default(),
         })
     }
 
@@ -108,6 +118,13 @@ impl SearchJob {
             }
             None => Ok(()),
         }
+    }
+
+    /// How many rows of each unit are looked at first: those of groups are among the nearest, unless groups are few or far.
+    fn first_rows(&self) -> usize {
+        let of_groups =
+            |group: &Grouping| self.k.saturating_mul(group.size).saturating_mul(8).max(GROUPED_ROWS);
+        self.group.as_ref().map_or(self.k, of_groups)
     }
 
     /// How many queries make a slice of their own.
@@ -159,29 +176,42 @@ async fn by_unit(
     filters: Vec<Option<Bitmap>>,
     cancel: Cancel,
 ) -> Result<Vec<Hits>> {
-    let filters = Arc::new(filters);
-    let (of, number) =
-        ((Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone()), units.len());
-    let best = move |slice: usize| {
-        let (job, units, filters, cancel) = &of;
-        let (q, index) = (slice / number, slice % number);
-        let query = job.query(q);
-        let (unit, filter) = (&units[index], filters[index].as_ref());
-        let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(job.k);
-        if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(hits) }
-    };
-    let mut hits = pools.slices(job.nq * number, best).await?.into_iter();
-    let lists: Vec<Mutex<Vec<UnitHits>>> =
-        (0..job.nq).map(|_| Mutex::new(hits.by_ref().take(number).collect())).collect();
-    let nq = job.nq;
-    let finish = move |q: usize| {
-        let lists = std::mem::take(&mut *lists[q].lock().unwrap_or_else(PoisonError::into_inner));
-        match merge(lists, &job) {
-            Some(found) => finished(&job, &job.query(q), &units, &filters, &cancel, found),
-            None => one_query(&job, q, &units, &filters, &cancel),
-        }
-    };
-    pools.slices(nq, finish).await
+    let (filters, number) = (Arc::new(filters), units.len());
+    // The lists of all units wait until the last of their query is there.
+    let at_once = (HELD_ROWS / (number * job.first_rows()).max(1)).clamp(1, job.nq);
+    let mut all = Vec::with_capacity(job.nq);
+    for first in (0..job.nq).step_by(at_once) {
+        let queries = first..(first + at_once).min(job.nq);
+        let (of, nq) =
+            ((Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone()), queries.len());
+        let best = move |slice: usize| {
+            let (job, units, filters, cancel) = &of;
+            let (q, index) = (first + slice / number, slice % number);
+            let query = job.query(q);
+            let (unit, filter) = (&units[index], filters[index].as_ref());
+            let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(job.first_rows())?;
+            if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(hits) }
+        };
+        let mut hits = pools.slices(nq * number, best).await?.into_iter();
+        let lists: Vec<Mutex<Vec<UnitHits>>> =
+            (0..nq).map(|_| Mutex::new(hits.by_ref().take(number).collect())).collect();
+        let (job, units, filters, cancel) =
+            (Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone());
+        let finish = move |i: usize| {
+            let lists = std::mem::take(&mut *lists[i].lock().unwrap_or_else(PoisonError::into_inner));
+            limits::check_gathered(
+                lists.iter().map(|list| list.found.len()).sum(),
+                lists.iter().map(UnitHits::bytes).sum(),
+            )?;
+            let q = first + i;
+            match finished(&job, &job.query(q), &units, &filters, &cancel, lists)? {
+                Some(hits) => Ok(hits),
+                None => one_query(&job, q, &units, &filters, &cancel),
+            }
+        };
+        all.extend(pools.slices(nq, finish).await?);
+    }
+    Ok(all)
 }
 
 fn probes<'a>(
@@ -205,52 +235,84 @@ fn one_query(
 ) -> Result<Hits> {
     let query = job.query(q);
     let probes = probes(job, &query, units, filters, cancel);
-    let mut k = job.k;
-    let found = loop {
-        let mut lists = Vec::with_capacity(probes.len());
+    let mut k = job.first_rows();
+    loop {
+        let (mut lists, mut held) = (Vec::with_capacity(probes.len()), (0, 0));
         for probe in &probes {
-            lists.push(probe.best(k));
+            let hits = probe.best(k)?;
+            held = (held.0 + hits.found.len(), held.1 + hits.bytes());
+            limits::check_gathered(held.0, held.1)?;
+            lists.push(hits);
             if cancel.is_cancelled() {
                 return Err(Failure::internal("the caller went away"));
             }
         }
-        match merge(lists, job) {
-            Some(found) => break found,
-            // Copies that are not shown took places in some lists: these are to be longer.
-            None => k *= 2,
+        if let Some(hits) = finished(job, &query, units, filters, cancel, lists)? {
+            return Ok(hits);
         }
-    };
-    finished(job, &query, units, filters, cancel, found)
+        // Copies that are not shown took places in some lists, or groups lack rows: these lists are to be longer.
+        k = k.saturating_mul(if job.group.is_some() { 8 } else { 2 });
+    }
 }
 
-/// What a query answers of the rows that were found for it, which stand in their order.
+/// What a query answers of the rows that were found for it in each unit; nothing when longer lists are needed.
 fn finished(
     job: &SearchJob,
     query: &Query,
     units: &[Arc<Unit>],
     filters: &[Option<Bitmap>],
     cancel: &Cancel,
-    mut found: Vec<Found>,
-) -> Result<Hits> {
-    if let Some(grouping) = &job.group {
-        return Ok(group::best_groups(grouping, job.k, units, found));
+    lists: Vec<UnitHits>,
+) -> Result<Option<Hits>> {
+    let hits = match &job.group {
+        Some(grouping) => {
+            let (found, is_all) = known_whole(lists);
+            let (groups, is_complete) = group::best_groups(grouping, job.k, units, found);
+            if !is_all && !is_complete {
+                return Ok(None);
+            }
+            groups
+        }
+        None => {
+            let Some(mut found) = merge(lists, job) else { return Ok(None) };
+            if job.with_ties {
+                found = with_ties(job, &probes(job, query, units, filters, cancel), found)?;
+            } else {
+                found.truncate(job.k);
+            }
+            found.into_iter().map(|row| (row, None)).collect()
+        }
+    };
+    let (rows, bytes) = (hits.len(), hits.iter().map(|(row, _)| row.key.text_bytes()).sum::<usize>());
+    let rows = job.answered.0.fetch_add(rows, Ordering::Relaxed) + rows;
+    limits::check_keys(rows, job.answered.1.fetch_add(bytes, Ordering::Relaxed) + bytes)?;
+    Ok(Some(hits))
+}
+
+/// What lies beyond the shortest reach of the lists that were cut is not known whole: that reach, if there is one.
+fn reach(lists: &[UnitHits]) -> Option<(f32, Key)> {
+    let end = |list: &UnitHits| {
+        list.found.last().filter(|_| list.is_cut).map(|row| (row.distance, row.key.clone()))
+    };
+    lists.iter().filter_map(end).min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))
+}
+
+/// The rows of all units up to where all are known, each key once, in their order; and whether these are all.
+fn known_whole(lists: Vec<UnitHits>) -> (Vec<Found>, bool) {
+    let end = reach(&lists);
+    let mut found = newest_copies(lists.into_iter().flat_map(|list| list.found).collect());
+    sort(&mut found);
+    if let Some((distance, key)) = &end {
+        let is_before = |row: &Found| row.distance.total_cmp(distance).then_with(|| row.key.cmp(key)).is_le();
+        found.truncate(found.partition_point(is_before));
     }
-    if job.with_ties {
-        found = with_ties(job, &probes(job, query, units, filters, cancel), found)?;
-    } else {
-        found.truncate(job.k);
-    }
-    Ok(found.into_iter().map(|row| (row, None)).collect())
+    (found, end.is_none())
 }
 
 /// The lists of all units as one, each key once. Nothing when rows may be missing from the first `k` because copies that
 /// are not shown stood in their places.
 fn merge(lists: Vec<UnitHits>, job: &SearchJob) -> Option<Vec<Found>> {
-    // What lies beyond the shortest reach of a list that was cut is not known whole.
-    let reach = |list: &UnitHits| {
-        list.found.last().filter(|_| list.is_cut).map(|row| (row.distance, row.key.clone()))
-    };
-    let known = lists.iter().filter_map(reach).min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    let known = reach(&lists);
     let total: usize = lists.iter().map(|list| list.found.len()).sum();
     let mut found = newest_copies(lists.into_iter().flat_map(|list| list.found).collect());
     let hidden = total - found.len();

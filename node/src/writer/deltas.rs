@@ -5,13 +5,22 @@ use super::Writer;
 use super::flush::directory_of;
 use crate::Result;
 use crate::segment_cache::Deltas;
-use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, Segment};
+use mishards_catalog::{Change, Collection, DeltaFile, Entity, EntityKind, FileRef, Segment, Snapshot};
 use mishards_segment::{Delete, Tombstone, encode_deletes, encode_delta};
 use mishards_types::{CollectionId, SegmentId, Sequence};
 use std::sync::Arc;
 
 /// A collection with more delta files than this has them folded.
 const FOLD_FILES: usize = 3;
+
+/// A segment whose deletes are in a file.
+struct Folded {
+    segment: SegmentId,
+    deleted_rows: u32,
+    through: Sequence,
+    /// None where the file before says the same.
+    file: Option<FileRef>,
+}
 
 impl Writer {
     /// Publishes what is pending of collections that have much, or whose deletes keep old log files alive; of all when
@@ -82,22 +91,28 @@ impl Writer {
                 continue;
             }
             let through = files.iter().map(|f| f.through).max().unwrap_or_default();
+            let mut folded = Vec::new();
             for segment in view.snapshot.segments_of(collection.id).filter(|s| s.folded_through < through) {
-                if let Err(e) = self.fold_segment(collection, segment, &files).await {
-                    tracing::warn!(segment = segment.id.0, error = %e, "deletes could not be folded into a segment");
+                match self.fold_segment(collection, segment, &files).await {
+                    Ok(one) => folded.push(one),
+                    Err(e) => {
+                        tracing::warn!(segment = segment.id.0, error = %e, "deletes could not be folded into a segment");
+                    }
                 }
             }
+            self.publish_folded(folded).await?;
             self.drop_folded(collection.id).await?;
         }
         Ok(())
     }
 
+    /// Writes what hides rows of a segment to a file, unless that has not changed.
     async fn fold_segment(
         &self,
         collection: &Collection,
         segment: &Arc<Segment>,
         files: &[DeltaFile],
-    ) -> Result<()> {
+    ) -> Result<Folded> {
         let (cache, schema) = (Arc::clone(&self.cache), Arc::new(collection.schema.clone()));
         let (opened, files, through) = (Arc::clone(segment), files.to_vec(), collection.deltas_through);
         let (unit, folded) = self
@@ -108,23 +123,30 @@ impl Writer {
             })
             .await?;
         let list: Vec<Tombstone> = unit.tombstones.iter().copied().collect();
-        let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());
         let deleted_rows = list.len() as u32;
-        let file = self.put_file(path, move || encode_deletes(&list)).await?;
-        self.commit_files(
-            vec![file.clone()],
-            |snapshot| {
-                let Some(current) = snapshot.segment(segment.id) else { return Ok(Vec::new()) };
-                let mut current = (**current).clone();
-                current.delete_file = Some(file);
-                current.folded_through = folded.max(current.folded_through);
-                current.deleted_rows = deleted_rows;
-                Ok(vec![Change::Put(Entity::Segment(Box::new(current)))])
-            },
-            |_| {},
-        )
-        .await?;
-        Ok(())
+        let mut file = None;
+        if deleted_rows != segment.deleted_rows {
+            let path = format!("{}/deletes-{}", directory_of(segment), self.next_id());
+            file = Some(self.put_file(path, move || encode_deletes(&list)).await?);
+        }
+        Ok(Folded { segment: segment.id, deleted_rows, through: folded, file })
+    }
+
+    /// Publishes what was folded into the segments of a collection, in one commit.
+    async fn publish_folded(&self, folded: Vec<Folded>) -> Result<()> {
+        let files = folded.iter().filter_map(|one| one.file.clone()).collect();
+        let plan = |snapshot: &Snapshot| {
+            let moved = folded.into_iter().filter_map(|one| {
+                let mut current = (**snapshot.segment(one.segment)?).clone();
+                if one.file.is_some() {
+                    (current.delete_file, current.deleted_rows) = (one.file, one.deleted_rows);
+                }
+                current.folded_through = one.through.max(current.folded_through);
+                Some(Change::Put(Entity::Segment(Box::new(current))))
+            });
+            Ok(moved.collect())
+        };
+        self.commit_files(files, plan, |_| {}).await.map(drop)
     }
 
     /// A segment that is being written knows only the deletes of its start.

@@ -68,7 +68,7 @@ impl Writer {
         let limits = &self.parts.ingest;
         // By the clock that nobody sets: the wall clock may jump.
         let now = self.parts.clock.elapsed();
-        let much_to_replay = self.bytes_to_replay() > limits.replay_limit_bytes;
+        let much_to_replay = self.to_replay() > limits.replay_limit_bytes;
         let full = |g: &GrowingSegment| {
             much_to_replay
                 || g.rows() >= limits.seal_rows

@@ -62,6 +62,9 @@ fn path(log: LogId, number: u64) -> String {
     format!("log/{log}/{number:010}")
 }
 
+/// A record counts as so many bytes of the log when it is replayed, beside its own: as long as it takes to read them.
+const BYTES_OF_RECORD: u64 = 1024;
+
 impl Writer {
     pub(super) async fn housekeeping_loop(self: Arc<Writer>) {
         while !self.has_ended() {
@@ -74,6 +77,7 @@ impl Writer {
                 ("unlink removed files", self.purge().await),
                 ("unlink log files", self.drop_log_files().await),
                 ("look for orphans", self.remove_orphans().await),
+                ("keep the reserve", self.keep_reserve().await),
             ];
             for (step, result) in steps {
                 if let Err(e) = result {
@@ -106,10 +110,18 @@ impl Writer {
         }
     }
 
-    /// Bytes of closed log files that a replay would have to read.
-    pub(super) fn bytes_to_replay(&self) -> u64 {
-        let needed = self.first_needed();
-        self.log_files().files.iter().filter(|file| file.last >= needed).map(|file| file.bytes).sum()
+    /// What a replay would take because of growing rows, in bytes: those of the closed log files that it has to read, and some
+    /// for each record, for many small records take longer than few large ones.
+    pub(super) fn to_replay(&self) -> u64 {
+        let (needed, applied) = {
+            let state = self.state();
+            let Some(first) = state.first_growing() else { return 0 };
+            (first, state.applied())
+        };
+        let records = applied.0.saturating_sub(needed.0);
+        let files = self.log_files();
+        let read: u64 = files.files.iter().filter(|file| file.last >= needed).map(|file| file.bytes).sum();
+        read.saturating_add(records.saturating_mul(BYTES_OF_RECORD))
     }
 
     /// Deletes below it keep a closed log file alive although its rows are in files: they are to be published.

@@ -169,6 +169,7 @@ impl GrowingSegment {
             tombstones: Arc::new(tombstones),
             rows,
             keys: None,
+            late_keys: Arc::default(),
             graphs: HashMap::new(),
             inverted: HashMap::new(),
             // Growing rows may repeat keys; finding out would cost more than assuming it.

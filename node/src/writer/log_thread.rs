@@ -6,7 +6,7 @@ use super::{EndsTerm, Writer};
 use crate::{Failure, Result};
 use bytes::Bytes;
 use mishards_proto::node::{DeleteEntry, DeletesUpdate};
-use mishards_types::{Sequence, Timestamp};
+use mishards_types::{Code, Error, Sequence, Timestamp};
 use mishards_wal::{LogWriter, Record};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -84,7 +84,7 @@ impl Posted {
 pub fn start(writer: Arc<Writer>, log: LogWriter, messages: Messages) -> Result<()> {
     let run = move || {
         let _ends = EndsTerm { writer: Arc::clone(&writer), what: "the log thread" };
-        LogThread { writer, log }.run(&messages.0);
+        LogThread { writer, log, owed: Vec::new() }.run(&messages.0);
     };
     let spawned = std::thread::Builder::new().name("log".to_owned()).spawn(run);
     spawned.map(drop).map_err(|e| Failure::internal(format!("cannot start the log thread: {e}")))
@@ -93,24 +93,27 @@ pub fn start(writer: Arc<Writer>, log: LogWriter, messages: Messages) -> Result<
 struct LogThread {
     writer: Arc<Writer>,
     log: LogWriter,
+    /// Records of commits for which there was no room: they come before everything else. Nobody can take them back.
+    owed: Vec<Entry>,
 }
 
 impl LogThread {
     fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            let mut group = Vec::new();
+            let mut group = std::mem::take(&mut self.owed);
             let mut stop = match messages.recv_timeout(IDLE) {
                 Ok(Message::Log(entry)) => {
                     group.push(entry);
                     false
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => true,
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(e) = self.timed(LogWriter::close_group) {
-                        return self.writer.step_down(&e);
+                Err(RecvTimeoutError::Timeout) if group.is_empty() => {
+                    match self.timed(LogWriter::close_group) {
+                        Ok(()) | Err(mishards_wal::Error::Full { .. }) => continue,
+                        Err(e) => return self.writer.step_down(&e),
                     }
-                    continue;
                 }
+                Err(RecvTimeoutError::Timeout) => false,
             };
             let mut bytes = 0;
             while bytes < GROUP_BYTES
@@ -158,9 +161,12 @@ impl LogThread {
                 true
             }
             Err(e @ mishards_wal::Error::TooLarge { .. }) => {
-                let failure =
-                    Failure::from(mishards_types::Error::new(mishards_types::Code::TOO_LARGE, e.to_string()));
+                let failure = Failure::from(Error::new(Code::TOO_LARGE, e.to_string()));
                 group.into_iter().for_each(|entry| drop(entry.reply.send(Err(failure.clone()))));
+                true
+            }
+            Err(e @ mishards_wal::Error::Full { .. }) => {
+                self.refuse(group, &e);
                 true
             }
             Err(e) => {
@@ -169,6 +175,23 @@ impl LogThread {
                 false
             }
         }
+    }
+
+    /// Refuses the writes of a group for which there was no room: none of it is stored. What is no write is tried again.
+    fn refuse(&mut self, group: Vec<Entry>, e: &mishards_wal::Error) {
+        self.writer.room.is_full();
+        let failure = Failure::from(Error::new(
+            Code::DISK_LIMIT,
+            format!(
+                "disk limit exceeded: {e}; nothing was stored. Make room, writes go on by themselves then"
+            ),
+        ));
+        let (writes, owed): (Vec<Entry>, Vec<Entry>) = group.into_iter().partition(|e| e.write.is_some());
+        writes.into_iter().for_each(|entry| drop(entry.reply.send(Err(failure.clone()))));
+        if self.owed.is_empty() && !owed.is_empty() {
+            tracing::warn!(error = %e, records = owed.len(), "records of the catalog's commits wait for room");
+        }
+        self.owed = owed;
     }
 
     fn apply(&self, group: Vec<Entry>, records: &[Record]) {

@@ -18,6 +18,7 @@ mod orphans;
 mod recovery;
 mod repair;
 mod replay;
+mod reserve;
 mod room;
 mod state;
 mod streams;
@@ -39,6 +40,7 @@ use followers::Followers;
 use log_thread::LogQueue;
 use mishards_catalog::{Catalog, Lease};
 use mishards_proto::node::DeletesUpdate;
+use mishards_proto::off_worker::OffWorker;
 use mishards_storage::{DirLock, Storage};
 use mishards_types::{Clock, Entropy, LogId, SegmentId, Sequence, Timestamp};
 use std::collections::{BTreeMap, HashSet};
@@ -144,8 +146,9 @@ impl Writer {
         let log_id = taken.log;
         // A recovery may take longer than the lease lives.
         let kept = lease::keep(&parts, log_id);
-        let recovered = recovery::recover(&parts, taken, &deletes).await?;
+        let recovered = recovery::recover(&parts, taken).await?;
         takeover::confirm(&parts, log_id).await?;
+        deletes.adopt(recovered.deletes);
         let version = recovered.state.snapshot.version;
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {
@@ -204,10 +207,11 @@ impl Writer {
     /// Runs a loop of this term. A writer without one of them would rot in silence: its end is the term's end.
     fn spawn(self: &Arc<Writer>, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         let ends = EndsTerm { writer: Arc::clone(self), what: name };
-        tokio::spawn(async move {
+        // Its steps grow with what is growing, and wait for the lock that the log thread has while it applies.
+        tokio::spawn(OffWorker::new(async move {
             let _ends = ends;
             work.await;
-        });
+        }));
     }
 
     /// How long what was removed stays readable.

@@ -24,6 +24,7 @@ const ABOVE_LOSSES: u64 = 1 << 32;
 /// What a replay leaves.
 pub struct Recovered {
     pub state: State,
+    pub deletes: Deletes,
     pub log: LogWriter,
     pub files: LogFiles,
     pub line: Line,
@@ -32,14 +33,13 @@ pub struct Recovered {
 }
 
 /// Fences every open predecessor, replays them, and starts the new log.
-pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) -> Result<Recovered> {
+pub async fn recover(parts: &WriterParts, taken: Taken) -> Result<Recovered> {
     let storage = Arc::clone(&parts.storage);
-    let deletes = Arc::clone(deletes);
     let options = Options { file_bytes: parts.ingest.log_file_bytes, ..Options::default() };
     let (ingest, now) = (parts.ingest.clone(), parts.clock.elapsed());
     let work = move || {
         let Taken { log, loaded, mut losses } = taken;
-        deletes.reset(log.epoch);
+        let deletes = Deletes::own(log.epoch);
         let snapshot = Arc::new(loaded.snapshot);
         let source = Source { storage: &*storage, ours: Some(log), limits: &ingest };
         let replayed = replay_all(&source, &snapshot, &deletes, &mut losses, now)?;
@@ -49,7 +49,7 @@ pub async fn recover(parts: &WriterParts, taken: Taken, deletes: &Arc<Deletes>) 
             .map_err(log_failure)?;
         tracing::info!(logs = ends.logs.len(), rows, last_sequence = last.0, "the log has been replayed");
         let line = Line { term: log, before: ends.logs.keys().copied().collect(), recovered };
-        Ok(Recovered { state, log: log_writer, files, line, losses: losses.into_lines() })
+        Ok(Recovered { state, deletes, log: log_writer, files, line, losses: losses.into_lines() })
     };
     parts.pools.io(work).await
 }

@@ -1,6 +1,6 @@
 //! Room on the shared directory's file system. Writes are refused while there is just enough left for what must still be
 //! written: the growing rows, the log's own records, the catalog. A disk that has room again is noticed without anybody's
-//! help; one that is really full would end the term.
+//! help. One that others fill at once, down to the last byte, ends no term either: a group that has no room is taken back.
 
 use super::Writer;
 use crate::Result;
@@ -31,6 +31,11 @@ impl Default for Room {
 }
 
 impl Room {
+    /// There was no room for a write: what was known is not so any more, and is seen anew soon.
+    pub fn is_full(&self) {
+        self.free.store(0, Ordering::Relaxed);
+    }
+
     /// Counts what was written since the last look.
     pub fn take(&self, bytes: u64) {
         let take = |free: u64| (free != u64::MAX).then(|| free.saturating_sub(bytes));
@@ -65,6 +70,8 @@ impl Writer {
         if let Some(space) = space.filter(|space| space.total > 0) {
             self.room.reserve.store((space.total / SHARE).min(MOST), Ordering::Relaxed);
             self.room.free.store(space.free, Ordering::Relaxed);
+        } else {
+            self.room.free.store(u64::MAX, Ordering::Relaxed);
         }
         Ok(())
     }

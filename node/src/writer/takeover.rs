@@ -1,6 +1,7 @@
 //! Becoming the writer: the lease, the epoch marker, the fences, the replay, and a new log that names them all.
 
 use super::losses::Losses;
+use super::reserve::make_room;
 use super::{Others, WriterParts, lost_commits};
 use crate::directory::{claim_directory, mark_directory};
 use crate::{Failure, Result};
@@ -23,6 +24,7 @@ pub struct Taken {
 /// Takes the lease: at once where a lock proves that no other writer lives, else when nobody has renewed it for
 /// TTL + 1 s on our own clock.
 pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
+    make_room(parts).await?;
     let loaded = load_own(parts).await?;
     let incarnation = Incarnation(parts.entropy.next_u64());
     claim(parts, &loaded, incarnation).await?;

@@ -10,7 +10,7 @@ use mishards_catalog::Catalog;
 use mishards_node::{
     IngestOptions, Metrics, Node, NodeOptions, NodeParts, Others, Pools, Result, Writer, WriterParts,
 };
-use mishards_storage::{Faulty, Storage};
+use mishards_storage::{Fault, Faulty, Storage};
 use mishards_types::{Clock, DataType, Entropy, FIRST_FIELD_ID, Field, FieldId, Schema};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -64,6 +64,18 @@ pub struct World {
     pub accept_losses: bool,
 }
 
+struct FullDisk(Arc<AtomicBool>);
+
+impl Fault for FullDisk {
+    fn strikes(&self, _: &'static str, _: &str) -> bool {
+        false
+    }
+
+    fn is_full(&self, op: &'static str, _: &str) -> bool {
+        matches!(op, "create" | "replace" | "write") && self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// One process that was started as the writer.
 pub struct Site {
     pub node: Node,
@@ -86,6 +98,13 @@ impl World {
             false
         }));
         (hangs, held)
+    }
+
+    /// While the value says so, nothing can be created or written.
+    pub fn fill_disk(&mut self) -> Arc<AtomicBool> {
+        let is_full = Arc::new(AtomicBool::new(false));
+        self.storage = Arc::new(Faulty::new(self.disk.clone(), FullDisk(Arc::clone(&is_full))));
+        is_full
     }
 
     /// As many operations on files that `hits` accepts fail as the value says.

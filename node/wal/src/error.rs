@@ -26,6 +26,9 @@ pub enum Error {
     /// A write or sync failed before: what is on disk is unknown, so this log is dead.
     #[error("log {log} had a failed write and takes no more records")]
     Dead { log: LogId },
+    /// There is no room for the group: nothing of it is in the log, which goes on when there is room again.
+    #[error("log {log} has no room for a group: {source}")]
+    Full { log: LogId, source: mishards_storage::Error },
     #[error("a record of {bytes} bytes exceeds the limit of {limit} bytes for one log group")]
     TooLarge { bytes: usize, limit: usize },
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use crate::format::{self, FLAG_SWITCH, GROUP_LIMIT, HEAD_ROOM};
 use crate::{Error, Head, Position, Record, Result, is_fenced, make_fence};
 use bytes::Bytes;
-use mishards_storage::{Sink, Storage};
+use mishards_storage::{Kind, Sink, Storage};
 use mishards_types::{LogId, Sequence, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ impl Default for Options {
         Options { file_bytes: 256 << 20, fence_tries: 1500 }
     }
 }
+
+/// A new file is begun only where so many bytes are free.
+const FILE_ROOM: u64 = 1 << 20;
 
 /// Between two tries to read the fence.
 const FENCE_PAUSE: Duration = Duration::from_millis(20);
@@ -106,7 +109,7 @@ impl LogWriter {
 
     /// Appends `payloads` as one group, in order, with timestamps above the last one and at or above the wall
     /// clock. Returns the records once they are durable and the fence was still empty afterwards. After any
-    /// error the log is dead, except [`Error::TooLarge`], which changes nothing.
+    /// error the log is dead, except [`Error::TooLarge`] and [`Error::Full`], which change nothing.
     pub fn append(&mut self, payloads: Vec<Bytes>, unix_ms: u64) -> Result<Vec<Record>> {
         self.check_alive()?;
         let bytes = payloads.iter().map(|p| p.len() + 16).sum();
@@ -122,11 +125,12 @@ impl LogWriter {
                 payload,
             });
         }
-        let full = self.at.offset >= self.options.file_bytes;
+        // A group that names another file is followed by it: without room for one, this file goes on.
+        let full = self.at.offset >= self.options.file_bytes && self.has_room();
         let flags = if full { FLAG_SWITCH } else { 0 };
         let first = self.next;
-        self.next = Sequence(first.0 + records.len() as u64);
         self.write_group(first, flags, &records)?;
+        self.next = Sequence(first.0 + records.len() as u64);
         self.open_group = !records.is_empty();
         if full {
             self.switch()?;
@@ -153,7 +157,14 @@ impl LogWriter {
         self.dead = true;
         self.buffer.clear();
         format::encode_group(&mut self.buffer, self.log, first, flags, records);
-        self.sink.write(&self.buffer)?;
+        if let Err(e) = self.sink.write(&self.buffer) {
+            // Never synced, so never acknowledged: what was written of it is taken back.
+            if e.kind == Kind::Full && self.sink.cut(self.at.offset).is_ok() {
+                self.dead = false;
+                return Err(Error::Full { log: self.log, source: e });
+            }
+            return Err(e.into());
+        }
         self.sink.sync()?;
         if self.is_fenced()? {
             return Err(Error::Fenced { log: self.log });
@@ -175,6 +186,11 @@ impl LogWriter {
             }
             left -= 1;
         }
+    }
+
+    fn has_room(&self) -> bool {
+        // Where it is not known, it is tried.
+        self.storage.space().ok().flatten().is_none_or(|space| space.total == 0 || space.free >= FILE_ROOM)
     }
 
     fn switch(&mut self) -> Result<()> {

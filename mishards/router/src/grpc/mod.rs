@@ -12,6 +12,8 @@ use answer::{Answer, connection_database};
 use mishards_proto::common;
 use mishards_proto::milvus::milvus_service_server::MilvusService;
 use mishards_proto::milvus::*;
+use mishards_proto::off_worker::sized;
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -105,8 +107,10 @@ macro_rules! rpcs {
         impl MilvusService for MilvusAdapter {
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$answer>, Status> {
                 let call = self.call(stringify!($name), &request);
+                let bytes = request.get_ref().encoded_len();
                 let ($router, $call, $message) = (&self.router, &call, request.into_inner());
-                self.answer(stringify!($name), &call, $answering).await
+                // Whatever is done with a large request leaves the async workers.
+                sized(bytes, self.answer(stringify!($name), &call, $answering)).await
             })*
         }
     };

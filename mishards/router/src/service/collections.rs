@@ -13,6 +13,7 @@ use mishards_proto::node::{GrowingPartition, GrowingRequest};
 use mishards_proto::schema::CollectionSchema;
 use mishards_types::{Code, CollectionId, Error, PartitionId, Result, Version, check_collection_name};
 use prost::Message;
+use std::collections::HashSet;
 
 /// How often growing rows are asked for again because a flush came between them and the catalog.
 const FLUSHES: usize = 20;
@@ -106,8 +107,9 @@ impl Router {
         let (snapshot, database) = self.database(database_name(&request.db_name, db))?;
         let only_loaded = request.r#type == ShowType::InMemory as i32;
         let mut answer = ShowCollectionsResponse { status: Some(ok()), ..Default::default() };
+        let asked: HashSet<&str> = request.collection_names.iter().map(String::as_str).collect();
         for c in snapshot.collections_of(database.id) {
-            let named = request.collection_names.is_empty() || request.collection_names.contains(&c.name);
+            let named = asked.is_empty() || asked.contains(c.name.as_str());
             if !named || (only_loaded && !c.load.is_loaded()) {
                 continue;
             }

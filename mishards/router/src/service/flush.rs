@@ -8,6 +8,7 @@ use mishards_proto::milvus::*;
 use mishards_proto::node::{FlushRequest as NodeFlush, FlushResponse as NodeFlushed};
 use mishards_proto::schema::LongArray;
 use mishards_types::{Error, Result, Timestamp, Version};
+use std::collections::HashSet;
 
 impl Router {
     async fn flush_collections(&self, collection_ids: Vec<i64>) -> Result<NodeFlushed> {
@@ -50,8 +51,9 @@ impl Router {
         let mut ids = Vec::new();
         for target in &request.flush_targets {
             let (snapshot, database) = self.database(database_name(&target.db_name, ""))?;
+            let asked: HashSet<&str> = target.collection_names.iter().map(String::as_str).collect();
             for c in snapshot.collections_of(database.id) {
-                if target.collection_names.is_empty() || target.collection_names.contains(&c.name) {
+                if asked.is_empty() || asked.contains(c.name.as_str()) {
                     ids.push(c.id.0);
                 }
             }

@@ -5,12 +5,12 @@ use super::names::{database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
-use super::search::{refuse_unsupported, result_data, rounded};
+use super::search::{ROW_BYTES, Rows, bytes_of, refuse_unsupported, result_data, rounded};
 use super::search_request::{SearchJob, round_decimal};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::Row;
-use crate::offload::off_workers;
+use crate::offload::{Left, in_place, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::rank::{Ranker, fuse};
 use crate::wire::{Params, Place, check_known, templates_from_wire};
@@ -90,7 +90,8 @@ impl Router {
             let (known, params, placeholder) =
                 (named.clone(), sub.search_params.clone(), placeholder.to_vec());
             let bytes = filter.text.len() + placeholder.len();
-            let parse = move || SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter);
+            let parse =
+                move |_: &Left| SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter);
             let job = off_workers(bytes, parse).await??;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
             jobs.push(SearchJob { offset: 0, ..job });
@@ -98,6 +99,9 @@ impl Router {
         if jobs.windows(2).any(|w| w[0].nq != w[1].nq) {
             return Err(Error::invalid("all sub-requests of a hybrid search must have the same nq"));
         }
+        // The rows of all parts are held until they are fused.
+        let most = jobs.iter().map(|job| job.limit).max().unwrap_or(0);
+        limits::check_answer(jobs.iter().map(|job| job.nq).sum(), most)?;
         call.is_about(Subject {
             collection: request.collection_name.clone(),
             filter: jobs.iter().map(|job| job.filter.text.as_str()).collect::<Vec<_>>().join("; "),
@@ -152,16 +156,23 @@ impl Router {
         // Not all at once: together they could be more than a node lets in.
         let results: Vec<_> = stream::iter(searches).buffered(PARTS_AT_ONCE).try_collect().await?;
         let nq = jobs.first().map_or(0, |j| j.nq);
-        let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
-        let flat: Vec<Row> = fused.iter().flatten().map(|(row, _)| row.clone()).collect();
-        let columns = self.fetch(call, plan, output, &flat).await?;
-        let scores = fused.iter().flatten().map(|(_, s)| rounded(*s, fusion.round_decimal)).collect();
-        let lists = fused.into_iter().map(|l| l.into_iter().map(|(row, _)| row).collect()).collect();
-        let mut data = result_data(&plan.collection, lists, scores, fusion.limit);
+        let size = results.iter().map(|(_, lists)| bytes_of(lists)).sum();
+        let (rows, scores) = in_place(size, || fuse_all(fusion, results, nq))?;
+        let columns = self.fetch(call, plan, output, &rows.flat).await?;
+        let size = rows.flat.len() * ROW_BYTES;
+        let mut data = in_place(size, || result_data(&plan.collection, rows, scores, fusion.limit));
         data.fields_data = columns;
         data.output_fields = output.names.clone();
         Ok(data)
     }
+}
+
+/// The rows of all queries, and their scores.
+fn fuse_all(fusion: &Fusion, results: Vec<(Metric, Vec<Vec<Row>>)>, nq: usize) -> Result<(Rows, Vec<f32>)> {
+    let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
+    let scores = fused.iter().flatten().map(|(_, s)| rounded(*s, fusion.round_decimal)).collect();
+    let lists = fused.into_iter().map(|l| l.into_iter().map(|(row, _)| row).collect()).collect();
+    Ok((Rows::of(lists)?, scores))
 }
 
 /// Fuses what each search found for one query: best score first, ties by the smaller key.

@@ -1,10 +1,11 @@
 //! Output fields: which columns an answer has, and their values for the final rows only.
 
 use super::Router;
-use super::search::does_not_fit;
+use super::search::{ROW_BYTES, does_not_fit};
 use crate::call::{Call, FETCH};
 use crate::error::{Failure, Kind};
 use crate::gather::Row;
+use crate::offload::in_place;
 use crate::plan::ReadPlan;
 use crate::scatter::{About, Answer, Question, segments_of_rows};
 use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
@@ -12,6 +13,7 @@ use mishards_expr::{Operand, Step};
 use mishards_proto::node::{FetchRequest, Scope};
 use mishards_proto::schema::{FieldData, field_data, scalar_field};
 use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId, limits};
+use prost::Message;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -131,7 +133,7 @@ impl Router {
         call: &Call,
         plan: &ReadPlan,
         output: &Output,
-        rows: &[Row],
+        rows: &Arc<Vec<Row>>,
     ) -> Result<Vec<FieldData>, Failure> {
         if output.is_empty() {
             return Ok(Vec::new());
@@ -140,7 +142,8 @@ impl Router {
             return Ok(output.empty_columns());
         }
         limits::check_output(rows.len(), output.fixed_bytes())?;
-        let (segments, growing) = segments_of_rows(plan, rows.iter().map(|r| r.segment));
+        let size = rows.len() * ROW_BYTES;
+        let (segments, growing) = in_place(size, || segments_of_rows(plan, rows.iter().map(|r| r.segment)));
         let may_lack_growing = plan.growing_optional && growing;
         // The filter has done its work: these rows are known.
         let mut unfiltered = plan.scope.clone();
@@ -152,18 +155,17 @@ impl Router {
             growing_optional: false,
             scope: unfiltered,
         };
-        let (field_ids, all): (Vec<i64>, Arc<Vec<Row>>) = (output.field_ids(), Arc::new(rows.to_vec()));
+        let (field_ids, all) = (output.field_ids(), Arc::clone(rows));
         let fields: Arc<Vec<Field>> = Arc::new(output.all_fields().cloned().collect());
         let parts = self
             .scatter(call, FETCH, "do_fetch")
             .run(&plan, &segments, growing, &move |client, Question { scope, about }| {
                 let fields = Arc::clone(&fields);
-                let (request, places) = request_for(scope, &about, &field_ids, &all);
+                let (request, places) = in_place(size, || request_for(scope, &about, &field_ids, &all));
                 Box::pin(async move {
                     let columns = client.fetch(request).await?.columns;
-                    let fit = columns.len() == fields.len()
-                        && columns.iter().zip(&*fields).all(|(c, field)| fits(c, field, places.len()));
-                    if !fit {
+                    let is_of = |(c, field): (&FieldData, &Field)| fits(c, field, places.len());
+                    if columns.len() != fields.len() || !columns.iter().zip(&*fields).all(is_of) {
                         return Err(does_not_fit(None));
                     }
                     Ok(Answer { value: (columns, places), served: None })
@@ -177,9 +179,11 @@ impl Router {
                 }
                 _ => failure,
             })?;
-        let mut columns = align(parts, rows.len(), output.field_ids().len())?;
-        output.finish(&mut columns);
-        Ok(columns)
+        in_place(parts.iter().flat_map(|(columns, _)| columns).map(Message::encoded_len).sum(), || {
+            let mut columns = align(parts, rows.len(), output.field_ids().len())?;
+            output.finish(&mut columns);
+            Ok(columns)
+        })
     }
 }
 
@@ -211,6 +215,7 @@ fn align(
     fields: usize,
 ) -> Result<Vec<FieldData>, Failure> {
     let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
+    let is_one = parts.len() == 1;
     let mut from = vec![None; rows];
     let mut base = 0;
     for (_, places) in &parts {
@@ -220,20 +225,19 @@ fn align(
         base += places.len();
     }
     let order: Vec<usize> = from.into_iter().collect::<Option<_>>().ok_or_else(broken)?;
-    (0..fields)
-        .map(|f| {
-            let mut pieces = parts.iter().map(|(columns, _)| columns.get(f).cloned());
-            let mut joined = pieces.next().flatten().ok_or_else(broken)?;
-            for piece in pieces {
-                append(&mut joined, piece.ok_or_else(broken)?);
-            }
-            Ok(if parts.len() == 1 && order.windows(2).all(|w| w[0] < w[1]) {
-                joined
-            } else {
-                take_rows(&joined, &order)
-            })
-        })
-        .collect()
+    let in_order = is_one && order.windows(2).all(|w| w[0] < w[1]);
+    let mut parts = parts.into_iter().map(|(columns, _)| columns);
+    let mut joined = parts.next().unwrap_or_default();
+    for columns in parts {
+        if columns.len() != joined.len() {
+            return Err(broken());
+        }
+        joined.iter_mut().zip(columns).for_each(|(to, from)| append(to, from));
+    }
+    if joined.len() != fields {
+        return Err(broken());
+    }
+    Ok(if in_order { joined } else { joined.iter().map(|column| take_rows(column, &order)).collect() })
 }
 
 /// Whether a column is one of this field with so many rows.

@@ -5,11 +5,11 @@ use super::names::{Named, database_name, refuse_namespace};
 use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
-use super::search::{ROW_BYTES, checked, does_not_fit};
+use super::search::{Gathered, ROW_BYTES, checked, does_not_fit};
 use crate::call::{Call, QUERY, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::{Row, is_about, merge, page};
-use crate::offload::off_workers;
+use crate::offload::{Left, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
 use crate::wire::{Params, Place, check_known, templates_from_wire};
@@ -19,6 +19,7 @@ use mishards_proto::schema::{
     DataType as WireType, FieldData, LongArray, ScalarField, field_data, scalar_field,
 };
 use mishards_types::{Error, Result, check_collection_name, limits};
+use std::sync::Arc;
 
 const COUNT: &str = "count(*)";
 
@@ -37,7 +38,7 @@ impl Router {
         let named = self.collection(database, &request.collection_name).await?;
         let (known, asked) = (named.clone(), request.clone());
         let bytes = request.expr.len();
-        let job = off_workers(bytes, move || QueryJob::parse(&known, &asked)).await??;
+        let job = off_workers(bytes, move |_| QueryJob::parse(&known, &asked)).await??;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
         if counting {
             check_count(&request, &job)?;
@@ -92,7 +93,7 @@ impl Router {
         let wanted = job.limit.map_or(u64::MAX >> 1, |limit| (limit + job.offset) as u64);
         let rows = self.query_rows(call, plan, wanted).await?;
         let rows = page(rows, job.offset, job.limit.unwrap_or(usize::MAX));
-        self.fetch(call, plan, output, &rows).await
+        self.fetch(call, plan, output, &Arc::new(rows)).await
     }
 
     /// The first `limit` matching rows in key order.
@@ -102,18 +103,21 @@ impl Router {
         plan: &ReadPlan,
         limit: u64,
     ) -> Result<Vec<Row>, Failure> {
+        let gathered = Gathered::default();
         let parts = self
             .scatter(call, QUERY, "do_query")
             .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
                 let request = NodeQuery { scope: Some(scope), limit, count: false };
-                Box::pin(async move { checked(client.query(request).await?, 1, about).await })
+                let gathered = gathered.clone();
+                Box::pin(async move { checked(client.query(request).await?, 1, about, &gathered).await })
             })
             .await?;
         let _span = call.span.child("do_merge");
         let rows: usize = parts.iter().flatten().map(Vec::len).sum();
-        let merge = move || page(merge(parts.into_iter().flatten().collect()), 0, limit as usize);
+        let merge = move |_: &Left| page(merge(parts.into_iter().flatten().collect()), 0, limit as usize);
         let rows = off_workers(rows * ROW_BYTES, merge).await?;
         limits::check_answer(1, rows.len())?;
+        limits::check_keys(rows.len(), rows.iter().map(|row| row.key.text_bytes()).sum())?;
         Ok(rows)
     }
 

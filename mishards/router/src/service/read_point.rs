@@ -43,6 +43,7 @@ pub struct Consistency {
 struct Known {
     point: ReadPoint,
     sent: Duration,
+    past: u64,
 }
 
 /// The last read point of each collection.
@@ -72,7 +73,7 @@ impl Router {
         if let Some(point) = known {
             return Ok((ReadPoint { growing_optional: level >= EVENTUALLY, ..point }, named));
         }
-        let sent = self.clock.elapsed();
+        let (sent, past) = (self.clock.elapsed(), self.catalog.past());
         let asking = Asking {
             database: &named.database.name,
             collection: name,
@@ -101,7 +102,7 @@ impl Router {
         };
         // Of a standby nobody knows how far behind it is.
         if from_writer {
-            self.remember(CollectionId(answer.collection_id), Known { point, sent });
+            self.remember(CollectionId(answer.collection_id), Known { point, sent, past });
         }
         if asked.exactly && wanted != Timestamp::ZERO {
             if wanted > point.timestamp {
@@ -125,6 +126,7 @@ impl Router {
     fn known_point(&self, collection: CollectionId, wanted: Timestamp) -> Option<ReadPoint> {
         let known = *self.lock().get(&collection)?;
         let young = self.clock.elapsed().saturating_sub(known.sent) < BOUNDED;
+        let young = young && known.past == self.catalog.past();
         (known.point.timestamp >= wanted && young).then_some(known.point)
     }
 
@@ -132,7 +134,8 @@ impl Router {
         let nothing =
             ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0, growing_optional: true };
         let now = self.clock.elapsed();
-        let young = |known: &&Known| now.saturating_sub(known.sent) < EVENTUAL;
+        let past = self.catalog.past();
+        let young = |known: &&Known| now.saturating_sub(known.sent) < EVENTUAL && known.past == past;
         let last = self.lock().get(&collection).filter(young).map_or(nothing, |k| k.point);
         ReadPoint { growing_optional: true, ..last }
     }

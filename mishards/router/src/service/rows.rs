@@ -6,7 +6,7 @@ use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
 use crate::call::{Call, Subject};
 use crate::error::{Kind, ok};
-use crate::offload::off_workers;
+use crate::offload::{Left, off_workers};
 use crate::plan::Filter;
 use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
 use mishards_catalog::{Collection, DEFAULT_PARTITION, Snapshot};
@@ -37,7 +37,7 @@ impl Router {
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
             let (known, given, partition) =
                 (named.clone(), Arc::clone(&rows), request.partition_name.clone());
-            let check = move || {
+            let check = move |_: &Left| {
                 let checked = check_rows(&known.collection.schema, given.to_vec(), len, false)?;
                 split(&known.snapshot, &known.collection, &partition, &checked)
             };
@@ -72,7 +72,7 @@ impl Router {
             check_schema_timestamp(&named.collection, request.schema_timestamp)?;
             let (known, given, partition) =
                 (named.clone(), Arc::clone(&rows), request.partition_name.clone());
-            let check = move || check_upsert(&known, given.to_vec(), len, &partition);
+            let check = move |_: &Left| check_upsert(&known, given.to_vec(), len, &partition);
             let (inserts, keys) = off_workers(bytes_of(&rows), check).await??;
             let deletes = Some(keys);
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
@@ -121,7 +121,7 @@ impl Router {
                 ));
             }
             let (known, text, given) = (named.clone(), request.expr.clone(), values.clone());
-            let compile = move || mishards_expr::compile(&text, &given, &known.collection.schema);
+            let compile = move |_: &Left| mishards_expr::compile(&text, &given, &known.collection.schema);
             let predicate = off_workers(request.expr.len(), compile).await?.map_err(plan_failed)?;
             if predicate.is_all() {
                 return Err(Error::invalid(

@@ -9,7 +9,7 @@ use super::search_request::{Group, SearchJob};
 use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
-use crate::offload::off_workers;
+use crate::offload::{Left, in_place, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
 use crate::wire::{Place, ids_of, templates_from_wire};
@@ -19,9 +19,10 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mishards_catalog::Collection;
 use mishards_proto::milvus::{SearchRequest, SearchResults, search_request::SearchInput};
 use mishards_proto::node::{RowBatch, SearchRequest as NodeSearch, Served};
-use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData};
+use mishards_proto::schema::{FieldData, SearchIteratorV2Results, SearchResultData, i_ds::IdField};
 use mishards_types::{DataType, Error, Key, Metric, Result, limits};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 impl Router {
     pub async fn search(&self, call: &Call, request: SearchRequest) -> Result<SearchResults> {
@@ -41,7 +42,7 @@ impl Router {
         };
         let (known, params) = (named.clone(), request.search_params.clone());
         let bytes = filter.text.len() + placeholder.len();
-        let parse = move || SearchJob::parse(Place::Search, &known, &params, &placeholder, filter);
+        let parse = move |_: &Left| SearchJob::parse(Place::Search, &known, &params, &placeholder, filter);
         let job = off_workers(bytes, parse).await??;
         let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
         let consistency = Consistency {
@@ -65,24 +66,14 @@ impl Router {
         self.replanned(call, || async {
             let (named, plan) = self.route(call, read, &job.filter).await?;
             call.plan(&plan);
-            let results = self.search_and_fetch(call, &plan, &job, &output).await?;
-            Ok(answer(&named.collection, &request.collection_name, &job, results, &output, &plan))
+            let lists = self.search_rows(call, &plan, &job).await?;
+            let rows = in_place(bytes_of(&lists), || Rows::of(lists))?;
+            let columns = self.fetch(call, &plan, &output, &rows.flat).await?;
+            let name = &request.collection_name;
+            let size = rows.flat.len() * ROW_BYTES;
+            Ok(in_place(size, || answer(&named.collection, name, &job, rows, columns, &output, &plan)))
         })
         .await
-    }
-
-    async fn search_and_fetch(
-        &self,
-        call: &Call,
-        plan: &ReadPlan,
-        job: &SearchJob,
-        output: &Output,
-    ) -> Result<(Vec<Vec<Row>>, Vec<FieldData>), Failure> {
-        let lists = self.search_rows(call, plan, job).await?;
-        let flat: Vec<Row> =
-            if output.is_empty() { Vec::new() } else { lists.iter().flatten().cloned().collect() };
-        let columns = self.fetch(call, plan, output, &flat).await?;
-        Ok((lists, columns))
     }
 
     /// The final rows of each query.
@@ -141,10 +132,14 @@ impl Router {
             let k = request.k;
             let scatter = self.scatter(call, what, "do_search");
             let asked = Arc::new(request.clone());
+            let gathered = Gathered::default();
             let parts = scatter
                 .run(plan, &plan.segments, true, &move |client, Question { scope, about }| {
                     let request = NodeSearch { scope: Some(scope), ..NodeSearch::clone(&asked) };
-                    Box::pin(async move { checked(client.search(request).await?, nq, about).await })
+                    let gathered = gathered.clone();
+                    Box::pin(
+                        async move { checked(client.search(request).await?, nq, about, &gathered).await },
+                    )
                 })
                 .await?;
             let span = call.span.child("do_merge");
@@ -154,7 +149,7 @@ impl Router {
             let job = job.clone();
             // Longer lists than an answer may have are not asked for.
             let is_last = limits::check_answer(nq, 2 * k as usize).is_err();
-            let merge = move || merge_all(&job, parts, k as usize, is_last);
+            let merge = move |left: &Left| merge_all(&job, parts, k as usize, is_last, left);
             if let Some(lists) = off_workers(rows * ROW_BYTES, merge).await? {
                 return Ok(lists);
             }
@@ -174,13 +169,22 @@ pub(super) const ROW_BYTES: usize = 96;
 
 /// The final rows of each query, from the lists of all nodes with up to `k` rows each. Nothing when some may be missing
 /// because copies of keys that are not shown stood in their places, unless this is the `last` round.
-fn merge_all(job: &SearchJob, parts: Vec<Vec<Vec<Row>>>, k: usize, last: bool) -> Option<Vec<Vec<Row>>> {
+fn merge_all(
+    job: &SearchJob,
+    parts: Vec<Vec<Vec<Row>>>,
+    k: usize,
+    last: bool,
+    left: &Left,
+) -> Option<Vec<Vec<Row>>> {
     let mut by_query: Vec<Vec<Vec<Row>>> = vec![Vec::new(); job.nq];
     for lists in parts {
         lists.into_iter().zip(&mut by_query).for_each(|(list, all)| all.push(list));
     }
     let wanted = job.limit + job.offset;
     let merged = by_query.into_iter().map(|lists| {
+        if left.is_so() {
+            return None;
+        }
         let whole = known_whole(&lists, k);
         let total: usize = lists.iter().map(Vec::len).sum();
         let rows = merge(lists);
@@ -203,16 +207,37 @@ fn known_whole(lists: &[Vec<Row>], k: usize) -> Option<(f32, Key)> {
     lists.iter().filter_map(reach).min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)))
 }
 
+/// What nodes have answered so far: rows, and their bytes.
+#[derive(Clone, Default)]
+pub(super) struct Gathered(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Gathered {
+    /// Refuses more than may be held.
+    fn add(&self, batch: &RowBatch) -> Result<()> {
+        let texts = match batch.keys.as_ref().and_then(|keys| keys.id_field.as_ref()) {
+            Some(IdField::StrId(list)) => list.data.iter().map(String::len).sum(),
+            _ => 0,
+        };
+        let rows = batch.rows.len();
+        let bytes = rows * limits::HIT_BYTES + texts;
+        let (all, held) = &*self.0;
+        let rows = all.fetch_add(rows, Ordering::Relaxed) + rows;
+        limits::check_gathered(rows, held.fetch_add(bytes, Ordering::Relaxed) + bytes)
+    }
+}
+
 /// A node's rows, if they fit the question.
 pub(super) async fn checked(
     mut batch: RowBatch,
     queries: usize,
     about: About,
+    gathered: &Gathered,
 ) -> std::result::Result<Answer<Vec<Vec<Row>>>, Failure> {
+    gathered.add(&batch)?;
     let served = batch.served.clone();
     batch.count = 0;
     let bytes = batch.rows.len() * ROW_BYTES;
-    match off_workers(bytes, move || decode(batch, queries, &about)).await? {
+    match off_workers(bytes, move |left| decode(batch, queries, &about, left)).await? {
         Some(value) => Ok(Answer { value, served }),
         None => Err(does_not_fit(served.as_ref())),
     }
@@ -274,22 +299,49 @@ fn node_request(job: &SearchJob) -> NodeSearch {
     }
 }
 
+/// The rows of all queries, one after the other, and how many each has.
+pub(super) struct Rows {
+    pub flat: Arc<Vec<Row>>,
+    pub lens: Vec<usize>,
+}
+
+impl Rows {
+    /// Refuses more than an answer may have.
+    pub fn of(lists: Vec<Vec<Row>>) -> Result<Rows> {
+        let lens = lists.iter().map(Vec::len).collect();
+        let flat: Vec<Row> = lists.into_iter().flatten().collect();
+        limits::check_keys(flat.len(), flat.iter().map(|row| row.key.text_bytes()).sum())?;
+        Ok(Rows { flat: Arc::new(flat), lens })
+    }
+
+    /// The last row of the last query.
+    fn last(&self) -> Option<&Row> {
+        self.lens.last().filter(|len| **len > 0).and_then(|_| self.flat.last())
+    }
+}
+
+/// What lists of rows take, about.
+pub(super) fn bytes_of(lists: &[Vec<Row>]) -> usize {
+    lists.iter().map(Vec::len).sum::<usize>() * ROW_BYTES
+}
+
 fn answer(
     collection: &Collection,
     name: &str,
     job: &SearchJob,
-    (lists, columns): (Vec<Vec<Row>>, Vec<FieldData>),
+    rows: Rows,
+    columns: Vec<FieldData>,
     output: &Output,
     plan: &ReadPlan,
 ) -> SearchResults {
     let score = |row: &Row| rounded(job.metric.distance(row.distance), job.round_decimal);
-    let scores: Vec<f32> = lists.iter().flatten().map(score).collect();
+    let scores: Vec<f32> = rows.flat.iter().map(score).collect();
     let group_by = job.group.as_ref().map(|group| {
-        let groups: Vec<Option<String>> = lists.iter().flatten().map(|r| r.group.clone()).collect();
+        let groups: Vec<Option<String>> = rows.flat.iter().map(|r| r.group.clone()).collect();
         let field = collection.schema.field_by_id(group.field).filter(|f| f.data_type != DataType::Json);
         group_column(field, &group.name, &groups)
     });
-    let bound = lists.last().and_then(|list| list.last()).map(|row| job.metric.distance(row.distance));
+    let bound = rows.last().map(|row| job.metric.distance(row.distance));
     let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
         token: if page.token.is_empty() { format!("{:x}", plan.scope.timestamp) } else { page.token.clone() },
         // Not rounded: the next page begins there.
@@ -299,7 +351,7 @@ fn answer(
             -f32::MAX
         }),
     });
-    let mut data = result_data(collection, lists, scores, job.limit);
+    let mut data = result_data(collection, rows, scores, job.limit);
     data.fields_data = columns;
     data.output_fields = output.names.clone();
     data.group_by_field_values = group_by.iter().cloned().collect();
@@ -313,22 +365,26 @@ fn answer(
     }
 }
 
-/// Ids and scores of the lists, one after the other.
-pub fn result_data(
+/// Ids and scores of the rows.
+pub(super) fn result_data(
     collection: &Collection,
-    lists: Vec<Vec<Row>>,
+    rows: Rows,
     scores: Vec<f32>,
     limit: usize,
 ) -> SearchResultData {
     let primary = collection.schema.primary();
     let strings = primary.is_some_and(|f| f.data_type == DataType::VarChar);
-    let keys: Vec<Key> = lists.iter().flatten().map(|r| r.key.clone()).collect();
+    let Rows { flat, lens } = rows;
+    let ids = match Arc::try_unwrap(flat) {
+        Ok(rows) => ids_of(rows.into_iter().map(|row| row.key), strings),
+        Err(rows) => ids_of(rows.iter().map(|row| row.key.clone()), strings),
+    };
     SearchResultData {
-        num_queries: lists.len() as i64,
+        num_queries: lens.len() as i64,
         top_k: limit as i64,
         scores,
-        ids: Some(ids_of(keys, strings)),
-        topks: lists.iter().map(|l| l.len() as i64).collect(),
+        ids: Some(ids),
+        topks: lens.into_iter().map(|len| len as i64).collect(),
         primary_field_name: primary.map_or_else(String::new, |f| f.name.clone()),
         ..Default::default()
     }
