@@ -9,6 +9,7 @@ sys.path += [str(HERE.parent / "clients"), str(HERE.parent / "servers")]
 
 import harness  # noqa: E402  (after the path is set)
 from harness import READY_WITHIN, MysqlCluster, free_ports, toml  # noqa: E402  (after the path is set)
+from disk import SmallDisk  # noqa: E402
 from network import Forwarder, Namespace  # noqa: E402
 from processes import Node, Supervisor  # noqa: E402
 from servers import Mariadb, Nginx  # noqa: E402
@@ -38,8 +39,10 @@ class ChaosCluster(MysqlCluster):
 
     ROLES = {"w1": "writable", "w2": "writable", "ro1": "readonly", "ro2": "readonly", "ro3": "readonly"}
 
-    def __init__(self, folder: Path, supervisor: Supervisor, with_namespace: bool) -> None:
+    def __init__(self, folder: Path, supervisor: Supervisor, with_namespace: bool, with_disk: bool) -> None:
         self.supervisor = supervisor
+        self.shared = folder / "shared"
+        self.disk = SmallDisk(self.shared) if with_disk else None
         self.mariadb = Mariadb()
         self.namespace = Namespace() if with_namespace else None
         self.forwarders: list[Forwarder] = []
@@ -96,6 +99,8 @@ class ChaosCluster(MysqlCluster):
     # --- life -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        if self.disk:
+            self.disk.open()
         self.mariadb.start()
         self.mariadb.sql("create database mishards character set utf8mb4")
         if self.namespace:
@@ -131,6 +136,8 @@ class ChaosCluster(MysqlCluster):
             server.close()
         if self.namespace:
             self.namespace.close()
+        if self.disk:
+            self.disk.close()
 
     def logs(self) -> str:
         servers = [server.last_words() for server in (self.nginx, self.mariadb) if server]
@@ -154,6 +161,11 @@ class ChaosCluster(MysqlCluster):
         node.start()
         node.wait_until_ready(time.monotonic() + READY_WITHIN)
         self.supervisor.keep(node)
+
+    def start_node(self, name: str) -> None:
+        """Without waiting: it may not be ready for a while, or end, and is started again then."""
+        self.processes[name].start()
+        self.supervisor.keep(self.processes[name])
 
     def cut(self) -> None:
         for cutter in [self.namespace] if self.namespace else self.forwarders:

@@ -4,6 +4,7 @@ import signal
 import time
 
 from cluster import ADDED_NODE, CUT_NODE
+from full_disk import disk_full
 from pymilvus import MilvusClient
 from restore import after_outage, restore_older_copy
 from data import STATIC
@@ -153,9 +154,11 @@ EVENTS = {
     "add-node": (add_node, "a fourth read-only node comes"),
     "remove-node": (remove_node, "and goes"),
     "kill-writer": (takeovers, "kill -9 the writer, again and again; the standby takes over"),
+    "disk-full": (disk_full, "the shared directory's disk is full (60 s, twice; shorter forms: less)"),
     "restore-database": (restore_older_copy, "an older copy of the database is put back under the running cluster"),
 }
 WHOLE = [name for name in EVENTS if name not in ("kill-reader", "kill-router")]
+SMALL_DISK = {"disk-full"}  # The shared directory is on a small disk when one of these is to come.
 FORMS = {
     "long": WHOLE,
     "short": WHOLE,

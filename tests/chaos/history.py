@@ -59,6 +59,12 @@ class History:
             for entry in write.entries.values():
                 entry.acknowledged = now
 
+    def refuse(self, write: Write) -> None:
+        """It was not made, and never will be."""
+        with self.lock:
+            for key, entry in write.entries.items():
+                self.keys[key].remove(entry)
+
     def leave_open(self, write: Write) -> None:
         with self.lock:
             self.unknown.append(write)

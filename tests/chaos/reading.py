@@ -161,7 +161,10 @@ class ChangingReader(Reader):
 
     def search(self) -> None:
         """The vector of a row finds it, and nothing that was deleted or overwritten."""
-        (key, version), began = self.random.choice(self.writers).some_row(self.random), time.monotonic()
+        row, began = self.random.choice(self.writers).some_row(self.random), time.monotonic()
+        if row is None:
+            return
+        key, version = row
         at = self.data.row_of(key, version)
 
         def check(answer) -> None:

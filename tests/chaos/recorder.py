@@ -1,11 +1,14 @@
 """What came of each request: how long it took, at which consistency level, during which event, and what was wrong."""
 
+import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 
 HUNG_AFTER = 60
+DISK_LIMIT, RATE_LIMIT = 6, 8
+FIGURE = re.compile(r"\b\d{5,}\b")
 LONG = 1.0
 QUIET = "quiet"
 
@@ -46,6 +49,16 @@ class Wrong(Exception):
     """An answer that was not complete, or not right."""
 
 
+def said(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(getattr(error, "message", "") or error).split())
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a write was surely not made: it was refused before anything was done."""
+    return getattr(error, "code", None) in (DISK_LIMIT, RATE_LIMIT)
+
+
 class Recorder:
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -56,6 +69,7 @@ class Recorder:
         self.notes: list[str] = []
         self.acknowledged: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.write_errors: Counter[str] = Counter()
         self.running: dict[int, tuple[float, str, str]] = {}
         self.hung: set[int] = set()
@@ -146,6 +160,6 @@ class Recorder:
             if error is None:
                 self.acknowledged[self.event] += 1
                 return
-            self.unknown[self.event] += 1
-            text = " ".join(str(getattr(error, "message", "") or error).split())
-            self.write_errors[f"{self.event}: {text[:200]}"] += 1
+            kind = self.refused if is_refusal(error) else self.unknown
+            kind[self.event] += 1
+            self.write_errors[f"{self.event}: {FIGURE.sub('N', said(error))[:200]}"] += 1

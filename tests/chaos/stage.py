@@ -28,6 +28,7 @@ class Durations:
     database: float
     stopped: float  # A node that SIGSTOP stops.
     cut: float
+    full: float  # A disk that is full, twice.
     takeovers: int
     router_kills: int  # Of each.
     resumed_within: float = LEASE_SECONDS + 2  # Writes and Strong reads after the end of a writer.
@@ -35,9 +36,9 @@ class Durations:
 
 DURATIONS = {
     # It is part of the tests, which run on busy machines: a lease that counts twice is still found.
-    "smoke": Durations(6, down=3, settle=2, database=6, stopped=5, cut=5, takeovers=2, router_kills=1, resumed_within=8),
-    "short": Durations(quiet=15, down=5, settle=4, database=15, stopped=10, cut=10, takeovers=6, router_kills=4),
-    "long": Durations(quiet=30, down=10, settle=5, database=60, stopped=20, cut=20, takeovers=50, router_kills=10),
+    "smoke": Durations(6, down=3, settle=2, database=6, stopped=5, cut=5, full=5, takeovers=2, router_kills=1, resumed_within=8),
+    "short": Durations(quiet=15, down=5, settle=4, database=15, stopped=10, cut=10, full=10, takeovers=6, router_kills=4),
+    "long": Durations(quiet=30, down=10, settle=5, database=60, stopped=20, cut=20, full=60, takeovers=50, router_kills=10),
 }
 
 
