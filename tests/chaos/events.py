@@ -4,7 +4,10 @@ import signal
 import time
 
 from cluster import ADDED_NODE, CUT_NODE
+from descriptors import descriptors
 from full_disk import disk_full
+from lost_log import log_lost
+from poison import poison
 from pymilvus import MilvusClient
 from restore import after_outage, restore_older_copy
 from data import STATIC
@@ -155,6 +158,9 @@ EVENTS = {
     "remove-node": (remove_node, "and goes"),
     "kill-writer": (takeovers, "kill -9 the writer, again and again; the standby takes over"),
     "disk-full": (disk_full, "the shared directory's disk is full (60 s, twice; shorter forms: less)"),
+    "poison": (poison, "requests that are large enough to break what answers them"),
+    "descriptors": (descriptors, "idle connections take all descriptors of a router and of nodes, one after the other"),
+    "log-lost": (log_lost, "the log is lost behind the catalog: put back the first time, given up the second"),
     "restore-database": (restore_older_copy, "an older copy of the database is put back under the running cluster"),
 }
 WHOLE = [name for name in EVENTS if name not in ("kill-reader", "kill-router")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 HUNG_AFTER = 60
 DISK_LIMIT, RATE_LIMIT = 6, 8
+NO_WRITER = "no writable node answers"
 FIGURE = re.compile(r"\b\d{5,}\b")
 LONG = 1.0
 QUIET = "quiet"
@@ -15,7 +16,7 @@ QUIET = "quiet"
 
 @dataclass(frozen=True)
 class Sample:
-    """One read request. The outcome is "ok", "failed" or "wrong"."""
+    """One read request. The outcome is "ok", "failed", "wrong", or "refused", where that is allowed."""
 
     began: float
     took: float
@@ -73,6 +74,7 @@ class Recorder:
         self.write_errors: Counter[str] = Counter()
         self.running: dict[int, tuple[float, str, str]] = {}
         self.hung: set[int] = set()
+        self.no_writer = False  # An event has taken all writable nodes away.
 
     # --- events -----------------------------------------------------------------------------------------------
 
@@ -119,6 +121,7 @@ class Recorder:
     def read(self, level: str, kind: str, request, check) -> bool:
         """Sends one read request and checks its answer; whether all was well."""
         began, me = time.monotonic(), threading.get_ident()
+        no_writer = self.no_writer
         self.running[me] = (began, level, kind)
         outcome = "ok"
         text = ""
@@ -131,6 +134,8 @@ class Recorder:
         except Exception as error:  # Whatever it is: the request was valid, so it should have been answered.
             took = time.monotonic() - began
             outcome, text = "failed", f"{type(error).__name__}: {error}"
+            if (no_writer or self.no_writer) and level != "Eventually" and NO_WRITER in text:
+                outcome = "refused"
         finally:
             self.running.pop(me, None)
             counted = me in self.hung
@@ -140,7 +145,7 @@ class Recorder:
             return False
         with self.lock:
             self.samples.append(Sample(began, took, event, level, kind, outcome))
-        if outcome != "ok":
+        if outcome in ("failed", "wrong"):
             self.trouble(outcome, f"{kind} at {level} after {took:.2f} s: {' '.join(text.split())}", event)
         return outcome == "ok"
 

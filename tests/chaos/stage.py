@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cluster import LEASE_SECONDS, ChaosCluster
@@ -29,6 +31,7 @@ class Durations:
     stopped: float  # A node that SIGSTOP stops.
     cut: float
     full: float  # A disk that is full, twice.
+    poison: tuple[int, int]  # How often each large request is sent, by how many clients at once.
     takeovers: int
     router_kills: int  # Of each.
     resumed_within: float = LEASE_SECONDS + 2  # Writes and Strong reads after the end of a writer.
@@ -36,9 +39,9 @@ class Durations:
 
 DURATIONS = {
     # It is part of the tests, which run on busy machines: a lease that counts twice is still found.
-    "smoke": Durations(6, down=3, settle=2, database=6, stopped=5, cut=5, full=5, takeovers=2, router_kills=1, resumed_within=8),
-    "short": Durations(quiet=15, down=5, settle=4, database=15, stopped=10, cut=10, full=10, takeovers=6, router_kills=4),
-    "long": Durations(quiet=30, down=10, settle=5, database=60, stopped=20, cut=20, full=60, takeovers=50, router_kills=10),
+    "smoke": Durations(6, 3, 2, 6, 5, 5, full=5, poison=(1, 1), takeovers=2, router_kills=1, resumed_within=8),
+    "short": Durations(15, 5, 4, 15, 10, 10, full=10, poison=(1, 1), takeovers=6, router_kills=4),
+    "long": Durations(30, 10, 5, 60, 20, 20, full=60, poison=(10, 2), takeovers=50, router_kills=10),
 }
 
 
@@ -146,8 +149,9 @@ class Stage:
             self.broken.add(text)
             self.recorder.trouble("lost", text)
 
-    def compare(self, with_vectors: bool = False) -> None:
-        """Pauses the writers and compares all rows with what was acknowledged."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No writer of the load has a write under way."""
         writing = [writer for writer in self.writers if writer.thread.is_alive()]
         for writer in writing:
             writer.idle.clear()
@@ -155,10 +159,24 @@ class Stage:
         try:
             for writer in writing:
                 assert writer.idle.wait(PATIENCE), f"{writer.thread.name} has been in one write for {PATIENCE} s"
-            faults, rows, took = compare(self.cluster, self.history, self.data, with_vectors)
+            yield
         finally:
             for writer in writing:
                 writer.paused.clear()
+
+    @contextmanager
+    def without_writer(self) -> Iterator[None]:
+        """No node writes, nor stands by: reads that need one may be refused by name, those of files may not."""
+        self.recorder.no_writer = True
+        try:
+            yield
+        finally:
+            self.recorder.no_writer = False
+
+    def compare(self, with_vectors: bool = False) -> None:
+        """Pauses the writers and compares all rows with what was acknowledged."""
+        with self.paused():
+            faults, rows, took = compare(self.cluster, self.history, self.data, with_vectors)
         for fault in faults:
             if fault.kind in ("lost", "revived", "doubled", "torn"):
                 self.lost(f"{fault.kind}: {fault.text}")
