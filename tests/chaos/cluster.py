@@ -50,6 +50,7 @@ class ChaosCluster(MysqlCluster):
         self.detour, self.proxy_port = free_ports(2)  # To MariaDB for the node that is cut off, and to that node.
         self.added_ports = free_ports(2)
         self.nginx: Nginx | None = None
+        self.ingest: dict[str, dict] = {}  # What an event has set for a node.
         super().__init__(folder, f"{self.mariadb.url}/mishards")
 
     # --- settings ---------------------------------------------------------------------------------------------
@@ -69,7 +70,7 @@ class ChaosCluster(MysqlCluster):
         if name in self.ROUTERS:
             settings["server"]["leave_seconds"] = 1
         else:
-            settings["ingest"] = INGEST
+            settings["ingest"] = INGEST | self.ingest.get(name, {})
             settings["node"] |= {"search_threads": 2}
         settings["log"] |= {"file_bytes": 1 << 20}
         if name == CUT_NODE:
@@ -161,6 +162,12 @@ class ChaosCluster(MysqlCluster):
         node.start()
         node.wait_until_ready(time.monotonic() + READY_WITHIN)
         self.supervisor.keep(node)
+
+    def configure(self, name: str, ingest: dict, environment: dict[str, str]) -> None:
+        """From its next start on."""
+        self.ingest[name] = ingest
+        (self.folder / f"{name}.toml").write_text(toml(self.settings(name)))
+        self.processes[name].environment = environment
 
     def start_node(self, name: str) -> None:
         """Without waiting: it may not be ready for a while, or end, and is started again then."""

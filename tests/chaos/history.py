@@ -69,6 +69,19 @@ class History:
         with self.lock:
             self.unknown.append(write)
 
+    def copy(self) -> "History":
+        """While no writer has a write under way."""
+        copied = History()
+        with self.lock:
+            copied.keys.update({key: list(entries) for key, entries in self.keys.items()})
+            copied.unknown = list(self.unknown)
+        return copied
+
+    def go_back(self, copy: "History") -> None:
+        """What was written since the copy has never happened."""
+        with self.lock:
+            self.keys, self.unknown = copy.keys, copy.unknown
+
     # --- reading ----------------------------------------------------------------------------------------------
 
     def version(self, key: int) -> int | None:
