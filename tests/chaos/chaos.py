@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     form = parser.add_mutually_exclusive_group()
     choose = {"action": "store_const", "dest": "form"}
-    form.add_argument("--short", const="short", help="every event, but shorter: within 10 minutes", **choose)
+    form.add_argument("--short", const="short", help="every event, but shorter: about 12 minutes", **choose)
     form.add_argument("--smoke", const="smoke", help="a few events, within 100 seconds", **choose)
     option = parser.add_argument
     option("--seed", type=int, metavar="N", help="of all choices (default: a new one, which is printed)")

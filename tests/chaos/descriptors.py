@@ -1,5 +1,5 @@
-"""A process runs out of file descriptors: idle connections take all that its limit allows, for a while. It does not end,
-others answer for it, and it goes on by itself when the connections are gone."""
+"""A process runs out of file descriptors: idle connections take all that its limit allows, for a while. It does not
+end, others answer for it, and it goes on by itself when the connections are gone."""
 
 import contextlib
 import os

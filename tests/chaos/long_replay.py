@@ -1,6 +1,6 @@
-"""A takeover that reads the log for much longer than the lease lives, while both writable nodes want to write: there is one
-takeover, nobody takes the term away from whoever recovers, and nothing is lost. A disk that is slow to read the log makes
-it long, for a log that takes so long by itself would take hours to write."""
+"""A takeover that reads the log for much longer than the lease lives, while both writable nodes want to write: there is
+one takeover, nobody takes the term away from whoever recovers, and nothing is lost. A disk that is slow to read the log
+makes it long: a log that takes so long by itself would take hours to write."""
 
 import shutil
 import subprocess

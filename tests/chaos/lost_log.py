@@ -1,6 +1,6 @@
-"""The log is lost behind the catalog. The writable nodes refuse to start, say what is missing, and name the command that
-gives it up; files are read meanwhile. In the first part the log is put back, in the second one it is cut and given up: only
-rows that were in the lost part may be missing, and nothing that is acknowledged afterwards."""
+"""The log is lost behind the catalog. The writable nodes refuse to start, say what is missing, and name the command
+that gives it up; files are read meanwhile. In the first part the log is put back, in the second one it is cut and given
+up: only rows that were in the lost part may be missing, and nothing that is acknowledged afterwards."""
 
 import re
 import shutil
@@ -56,7 +56,8 @@ class Rows:
             if missing or more:
                 text = f"{len(missing)} rows are missing ({sorted(missing)[:5]}), {len(more)} too much"
                 self.stage.lost(f"{when}, {uri} at {level}: {text}")
-        self.stage.recorder.note(f"{when}: {len(self.there)} rows, {len(self.given_up)} of them given up, were compared")
+        text = f"{len(self.there)} rows, {len(self.given_up)} of them given up, were compared"
+        self.stage.recorder.note(f"{when}: {text}")
 
 
 def log_lost(stage: Stage) -> None:

@@ -1,6 +1,6 @@
-"""A partition is dropped and made again through one router, again and again, while rows go into it by its name through the
-other one. A row belongs to the partition that there was when it was acknowledged: it goes with that one, and with no
-other."""
+"""A partition is dropped and made again through one router, again and again, while rows go into it by its name through
+the other one. A row belongs to the partition that there was when it was acknowledged: it goes with that one, and with
+no other."""
 
 import itertools
 import threading
@@ -94,7 +94,8 @@ def stale_partitions(stage: Stage) -> None:
     restart_writer(stage)
     check(stage, inserts, made, dropped, "after a takeover")
     codes = dict(Counter(insert.code for insert in inserts.done))
-    stage.recorder.note(f"{rounds} times made again; inserts by code: {codes}; {rows} rows seen before drops, {last} last")
+    seen = f"{rows} rows were seen before drops, {last} at the end"
+    stage.recorder.note(f"{rounds} times made again; inserts by code: {codes}; {seen}")
     for text, count in inserts.texts.most_common(5):
         stage.recorder.note(f"{count} x {text}")
     if not codes.get(0) or not rows or not last:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -179,11 +180,14 @@ class Stage:
     @contextmanager
     def without_writer(self) -> Iterator[None]:
         """No node writes, nor stands by: reads that need one may be refused by name, those of files may not."""
-        self.recorder.no_writer = True
+        self.recorder.no_writer, began = True, time.monotonic()
         try:
             yield
         finally:
             self.recorder.no_writer = False
+            refused = [s.level for s in self.recorder.samples if s.outcome == "refused" and s.began + s.took > began]
+            if refused:
+                self.recorder.note(f"reads that were refused while there was no writer: {dict(Counter(refused))}")
 
     def compare(self, with_vectors: bool = False) -> None:
         """Pauses the writers and compares all rows with what was acknowledged."""
