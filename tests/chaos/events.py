@@ -164,8 +164,8 @@ EVENTS = {
     "poison": (poison, "requests that are large enough to break what answers them"),
     "descriptors": (descriptors, "idle connections take all descriptors of a router and of nodes, one after the other"),
     "log-lost": (log_lost, "the log is lost behind the catalog: put back the first time, given up the second"),
-    "two-writers": (two_writers, "takeovers that read the log for 20 s (shorter forms: less); both nodes want to write"),
-    "stale-partitions": (stale_partitions, "a partition is dropped and made again by one router, the other inserts into it"),
+    "two-writers": (two_writers, "takeovers that read the log for 20 s (shorter forms: less), two writers at hand"),
+    "stale-partitions": (stale_partitions, "a partition is dropped and remade by one router, the other inserts into it"),
     "restore-database": (restore_older_copy, "an older copy of the database is put back under the running cluster"),
     "restore-both": (restore_both, "database and directory are put back; routers and read-only nodes live on"),
 }

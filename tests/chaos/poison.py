@@ -19,7 +19,7 @@ from report import SMALL, small_p99
 from stage import PATIENCE, Stage
 
 ROWS, BATCH = 20_000, 2000
-# "Not ready", "unavailable", "internal", and what nobody foresaw: these say that something broke, and not what was wrong.
+# "Not ready", "unavailable", "internal", and what nobody foresaw: these say that something broke, not what was wrong.
 UNCLEAR = {-1, 1, 2, 5, 65535}
 LIMIT = 5  # How many times its p99 while nothing happens a small search may have beside a large request.
 ENDED_WITHIN = 300  # Each round.
