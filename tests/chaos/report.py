@@ -28,7 +28,7 @@ def report(stage: Stage) -> bool:
         print(f"bound of each: {stage.durations.resumed_within} s; the lease is {LEASE_SECONDS} s")
     print()
     for text, count in recorder.write_errors.most_common(SHOWN):
-        print(f"writes without an answer: {count} x {text}")
+        print(f"writes that were refused or not answered: {count} x {text}")
     for exit in stage.exits:
         when = f"at {exit.at - recorder.zero:.1f} s"
         print(f"ended by itself {when}: {exit.name}, exit code {exit.code}: {exit.said[:200]}")
