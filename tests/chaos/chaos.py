@@ -18,7 +18,8 @@ from pathlib import Path
 
 from cluster import ChaosCluster, harness
 from data import Data
-from events import EVENTS, FORMS
+from disk import SmallDisk
+from events import EVENTS, FORMS, SMALL_DISK
 from network import Namespace
 from recorder import Recorder
 from report import report
@@ -47,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     form = parser.add_mutually_exclusive_group()
     choose = {"action": "store_const", "dest": "form"}
-    form.add_argument("--short", const="short", help="every event, but shorter: within 10 minutes", **choose)
+    form.add_argument("--short", const="short", help="every event, but shorter: about 12 minutes", **choose)
     form.add_argument("--smoke", const="smoke", help="a few events, within 100 seconds", **choose)
     option = parser.add_argument
     option("--seed", type=int, metavar="N", help="of all choices (default: a new one, which is printed)")
@@ -89,7 +90,17 @@ def run_events(stage: Stage, names: list[str]) -> None:
             stage.cluster.supervisor.wait_up(name)
 
 
+def may_have_disk(names: list[str]) -> bool:
+    """Before there are other threads, for those that there are would keep the mounts of everybody."""
+    if not SMALL_DISK.intersection(names):
+        return False
+    if reason := SmallDisk.why_not():
+        print(f"no small disk ({reason}): without one the disk is not filled")
+    return not reason
+
+
 def run(arguments: argparse.Namespace, folder: Path, seed: int) -> bool:
+    with_disk = may_have_disk(arguments.events)
     recorder = Recorder()
     # A copy, for a build may put another program there while the run goes on.
     harness.BINARY = Path(shutil.copy2(harness.BINARY, folder / "mishards"))
@@ -100,7 +111,7 @@ def run(arguments: argparse.Namespace, folder: Path, seed: int) -> bool:
     if no_namespace:
         print(f"no network namespace ({no_namespace}): a proxy cuts the node off")
     supervisor, stages = Stage.supervisor(recorder)
-    cluster = ChaosCluster(folder, supervisor, not no_namespace)
+    cluster = ChaosCluster(folder, supervisor, not no_namespace, with_disk)
     stage = Stage(cluster, Data(), recorder, durations, seed)
     stages.append(stage)
     try:

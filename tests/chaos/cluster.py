@@ -9,6 +9,7 @@ sys.path += [str(HERE.parent / "clients"), str(HERE.parent / "servers")]
 
 import harness  # noqa: E402  (after the path is set)
 from harness import READY_WITHIN, MysqlCluster, free_ports, toml  # noqa: E402  (after the path is set)
+from disk import SmallDisk  # noqa: E402
 from network import Forwarder, Namespace  # noqa: E402
 from processes import Node, Supervisor  # noqa: E402
 from servers import Mariadb, Nginx  # noqa: E402
@@ -38,8 +39,10 @@ class ChaosCluster(MysqlCluster):
 
     ROLES = {"w1": "writable", "w2": "writable", "ro1": "readonly", "ro2": "readonly", "ro3": "readonly"}
 
-    def __init__(self, folder: Path, supervisor: Supervisor, with_namespace: bool) -> None:
+    def __init__(self, folder: Path, supervisor: Supervisor, with_namespace: bool, with_disk: bool) -> None:
         self.supervisor = supervisor
+        self.shared = folder / "shared"
+        self.disk = SmallDisk(self.shared) if with_disk else None
         self.mariadb = Mariadb()
         self.namespace = Namespace() if with_namespace else None
         self.forwarders: list[Forwarder] = []
@@ -47,6 +50,7 @@ class ChaosCluster(MysqlCluster):
         self.detour, self.proxy_port = free_ports(2)  # To MariaDB for the node that is cut off, and to that node.
         self.added_ports = free_ports(2)
         self.nginx: Nginx | None = None
+        self.ingest: dict[str, dict] = {}  # What an event has set for a node.
         super().__init__(folder, f"{self.mariadb.url}/mishards")
 
     # --- settings ---------------------------------------------------------------------------------------------
@@ -66,7 +70,7 @@ class ChaosCluster(MysqlCluster):
         if name in self.ROUTERS:
             settings["server"]["leave_seconds"] = 1
         else:
-            settings["ingest"] = INGEST
+            settings["ingest"] = INGEST | self.ingest.get(name, {})
             settings["node"] |= {"search_threads": 2}
         settings["log"] |= {"file_bytes": 1 << 20}
         if name == CUT_NODE:
@@ -96,6 +100,8 @@ class ChaosCluster(MysqlCluster):
     # --- life -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        if self.disk:
+            self.disk.open()
         self.mariadb.start()
         self.mariadb.sql("create database mishards character set utf8mb4")
         if self.namespace:
@@ -131,6 +137,8 @@ class ChaosCluster(MysqlCluster):
             server.close()
         if self.namespace:
             self.namespace.close()
+        if self.disk:
+            self.disk.close()
 
     def logs(self) -> str:
         servers = [server.last_words() for server in (self.nginx, self.mariadb) if server]
@@ -154,6 +162,17 @@ class ChaosCluster(MysqlCluster):
         node.start()
         node.wait_until_ready(time.monotonic() + READY_WITHIN)
         self.supervisor.keep(node)
+
+    def configure(self, name: str, ingest: dict, environment: dict[str, str]) -> None:
+        """From its next start on."""
+        self.ingest[name] = ingest
+        (self.folder / f"{name}.toml").write_text(toml(self.settings(name)))
+        self.processes[name].environment = environment
+
+    def start_node(self, name: str) -> None:
+        """Without waiting: it may not be ready for a while, or end, and is started again then."""
+        self.processes[name].start()
+        self.supervisor.keep(self.processes[name])
 
     def cut(self) -> None:
         for cutter in [self.namespace] if self.namespace else self.forwarders:

@@ -4,8 +4,15 @@ import signal
 import time
 
 from cluster import ADDED_NODE, CUT_NODE
+from descriptors import descriptors
+from full_disk import disk_full
+from long_replay import two_writers
+from lost_log import log_lost
+from partitions import stale_partitions
+from poison import poison
 from pymilvus import MilvusClient
 from restore import after_outage, restore_older_copy
+from restore_both import restore_both
 from data import STATIC
 from stage import PATIENCE, Stage
 from takeovers import stop_writer, takeovers
@@ -153,9 +160,17 @@ EVENTS = {
     "add-node": (add_node, "a fourth read-only node comes"),
     "remove-node": (remove_node, "and goes"),
     "kill-writer": (takeovers, "kill -9 the writer, again and again; the standby takes over"),
+    "disk-full": (disk_full, "the shared directory's disk is full (60 s, twice; shorter forms: less)"),
+    "poison": (poison, "requests that are large enough to break what answers them"),
+    "descriptors": (descriptors, "idle connections take all descriptors of a router and of nodes, one after the other"),
+    "log-lost": (log_lost, "the log is lost behind the catalog: put back the first time, given up the second"),
+    "two-writers": (two_writers, "takeovers that read the log for 20 s (shorter forms: less), two writers at hand"),
+    "stale-partitions": (stale_partitions, "a partition is dropped and remade by one router, the other inserts into it"),
     "restore-database": (restore_older_copy, "an older copy of the database is put back under the running cluster"),
+    "restore-both": (restore_both, "database and directory are put back; routers and read-only nodes live on"),
 }
 WHOLE = [name for name in EVENTS if name not in ("kill-reader", "kill-router")]
+SMALL_DISK = {"disk-full"}  # The shared directory is on a small disk when one of these is to come.
 FORMS = {
     "long": WHOLE,
     "short": WHOLE,

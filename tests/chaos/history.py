@@ -59,9 +59,28 @@ class History:
             for entry in write.entries.values():
                 entry.acknowledged = now
 
+    def refuse(self, write: Write) -> None:
+        """It was not made, and never will be."""
+        with self.lock:
+            for key, entry in write.entries.items():
+                self.keys[key].remove(entry)
+
     def leave_open(self, write: Write) -> None:
         with self.lock:
             self.unknown.append(write)
+
+    def copy(self) -> "History":
+        """While no writer has a write under way."""
+        copied = History()
+        with self.lock:
+            copied.keys.update({key: list(entries) for key, entries in self.keys.items()})
+            copied.unknown = list(self.unknown)
+        return copied
+
+    def go_back(self, copy: "History") -> None:
+        """What was written since the copy has never happened."""
+        with self.lock:
+            self.keys, self.unknown = copy.keys, copy.unknown
 
     # --- reading ----------------------------------------------------------------------------------------------
 

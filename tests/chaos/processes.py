@@ -30,6 +30,7 @@ class Node(Process):
         super().__init__(name, command, log, ops[1])
         self.ops_host = ops[0]
         self.command = [*DIES_WITH_US, *inside, *self.command]
+        self.environment: dict[str, str] = {}
 
     def start(self) -> None:
         """By the thread that lives as long as this program, for the kernel kills it when that thread ends."""
@@ -37,7 +38,7 @@ class Node(Process):
 
     def launch(self) -> subprocess.Popen:
         with self.log.open("ab") as log:
-            environment = os.environ | {"RUST_BACKTRACE": "1"}
+            environment = os.environ | {"RUST_BACKTRACE": "1"} | self.environment
             return subprocess.Popen(self.command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
     def ops(self, path: str) -> str:

@@ -31,7 +31,7 @@ class Reader:
     def __init__(self, uri: str, level: str, data: Data, recorder: Recorder, seed: str) -> None:
         self.uri, self.level, self.data, self.recorder = uri, level, data, recorder
         self.random = random.Random(seed)
-        self.over = threading.Event()
+        self.over, self.paused, self.idle = threading.Event(), threading.Event(), threading.Event()
         self.options = {"consistency_level": level, **ONCE}
         self.thread = threading.Thread(target=self.work, daemon=True, name=f"{type(self).__name__} {level}")
 
@@ -42,11 +42,16 @@ class Reader:
     def work(self) -> None:
         self.client = MilvusClient(self.uri, dedicated=True, timeout=CONNECT_WITHIN)
         for request in itertools.cycle(self.requests()):
+            while self.paused.is_set() and not self.over.is_set():
+                self.idle.set()
+                time.sleep(0.02)
+            self.idle.clear()
             if self.over.is_set():
                 break
             began = time.monotonic()
             request()
             self.over.wait(max(0.01, INTERVAL * self.random.uniform(0.7, 1.3) - (time.monotonic() - began)))
+        self.idle.set()
         self.client.close()
 
     def ask(self, kind: str, request, check) -> None:
@@ -161,7 +166,10 @@ class ChangingReader(Reader):
 
     def search(self) -> None:
         """The vector of a row finds it, and nothing that was deleted or overwritten."""
-        (key, version), began = self.random.choice(self.writers).some_row(self.random), time.monotonic()
+        row, began = self.random.choice(self.writers).some_row(self.random), time.monotonic()
+        if row is None:
+            return
+        key, version = row
         at = self.data.row_of(key, version)
 
         def check(answer) -> None:

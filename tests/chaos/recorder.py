@@ -1,18 +1,22 @@
 """What came of each request: how long it took, at which consistency level, during which event, and what was wrong."""
 
+import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 
 HUNG_AFTER = 60
+DISK_LIMIT, RATE_LIMIT = 6, 8
+NO_WRITER = "no writable node answers"
+FIGURE = re.compile(r"\b\d{5,}\b")
 LONG = 1.0
 QUIET = "quiet"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One read request. The outcome is "ok", "failed" or "wrong"."""
+    """One read request. The outcome is "ok", "failed", "wrong", or "refused", where that is allowed."""
 
     began: float
     took: float
@@ -46,6 +50,16 @@ class Wrong(Exception):
     """An answer that was not complete, or not right."""
 
 
+def said(error: Exception) -> str:
+    """An error in one line."""
+    return " ".join(str(getattr(error, "message", "") or error).split())
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a write was surely not made: it was refused before anything was done."""
+    return getattr(error, "code", None) in (DISK_LIMIT, RATE_LIMIT)
+
+
 class Recorder:
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -56,9 +70,11 @@ class Recorder:
         self.notes: list[str] = []
         self.acknowledged: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
         self.write_errors: Counter[str] = Counter()
         self.running: dict[int, tuple[float, str, str]] = {}
         self.hung: set[int] = set()
+        self.no_writer = False  # An event has taken all writable nodes away.
 
     # --- events -----------------------------------------------------------------------------------------------
 
@@ -105,6 +121,7 @@ class Recorder:
     def read(self, level: str, kind: str, request, check) -> bool:
         """Sends one read request and checks its answer; whether all was well."""
         began, me = time.monotonic(), threading.get_ident()
+        no_writer = self.no_writer
         self.running[me] = (began, level, kind)
         outcome = "ok"
         text = ""
@@ -117,6 +134,8 @@ class Recorder:
         except Exception as error:  # Whatever it is: the request was valid, so it should have been answered.
             took = time.monotonic() - began
             outcome, text = "failed", f"{type(error).__name__}: {error}"
+            if (no_writer or self.no_writer) and level != "Eventually" and NO_WRITER in text:
+                outcome = "refused"
         finally:
             self.running.pop(me, None)
             counted = me in self.hung
@@ -126,7 +145,7 @@ class Recorder:
             return False
         with self.lock:
             self.samples.append(Sample(began, took, event, level, kind, outcome))
-        if outcome != "ok":
+        if outcome in ("failed", "wrong"):
             self.trouble(outcome, f"{kind} at {level} after {took:.2f} s: {' '.join(text.split())}", event)
         return outcome == "ok"
 
@@ -146,6 +165,6 @@ class Recorder:
             if error is None:
                 self.acknowledged[self.event] += 1
                 return
-            self.unknown[self.event] += 1
-            text = " ".join(str(getattr(error, "message", "") or error).split())
-            self.write_errors[f"{self.event}: {text[:200]}"] += 1
+            kind = self.refused if is_refusal(error) else self.unknown
+            kind[self.event] += 1
+            self.write_errors[f"{self.event}: {FIGURE.sub('N', said(error))[:200]}"] += 1

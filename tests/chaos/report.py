@@ -3,20 +3,24 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from cluster import LEASE_SECONDS
 from reading import LEVELS
-from recorder import Recorder, Sample
+from recorder import QUIET, Recorder, Sample
 from stage import Stage
 
 SHOWN = 20
+SMALL = ("search", "filtered search")
 
 
 def report(stage: Stage) -> bool:
     """Prints it all; whether all is well."""
     recorder = stage.recorder
-    print("\n" + table(["event", "seconds", *FIGURES, "writes", "no answer"], event_rows(recorder)))
+    head = ["event", "seconds", *FIGURES, "small p99", "x quiet", "writes", "refused", "no answer"]
+    print("\n" + table(head, event_rows(recorder)))
+    print("small p99: of searches, in ms; x quiet: how many times what it was while nothing happened")
     print("\n" + table(["level", *FIGURES], level_rows(recorder)))
     if stage.takeovers:
         head = ["takeover after", "by", "how many", "what", "least s", "median s", "most s"]
@@ -24,11 +28,12 @@ def report(stage: Stage) -> bool:
         print(f"bound of each: {stage.durations.resumed_within} s; the lease is {LEASE_SECONDS} s")
     print()
     for text, count in recorder.write_errors.most_common(SHOWN):
-        print(f"writes without an answer: {count} x {text}")
+        print(f"writes that were refused or not answered: {count} x {text}")
     for exit in stage.exits:
         when = f"at {exit.at - recorder.zero:.1f} s"
         print(f"ended by itself {when}: {exit.name}, exit code {exit.code}: {exit.said[:200]}")
     print_troubles(recorder)
+    write_samples(recorder, stage.cluster.folder / "samples.csv")
     print(f"seed {stage.seed}, logs in {stage.cluster.folder}")
     outcomes = Counter(sample.outcome for sample in recorder.samples)
     wrong = outcomes["wrong"] + recorder_wrong_rows(recorder)
@@ -60,13 +65,23 @@ def figures(samples: Iterable[Sample]) -> list[str]:
 def event_rows(recorder: Recorder) -> list[list[str]]:
     """One row for each event."""
     rows = []
+    quiet = small_p99(s for s in recorder.samples if s.event == QUIET)
     for span in recorder.spans:
         samples = [sample for sample in recorder.samples if sample.event == span.name]
         if not samples:
             continue
-        writes = [str(recorder.acknowledged[span.name]), str(recorder.unknown[span.name])]
-        rows.append([span.name, f"{span.ended - span.began:.0f}", *figures(samples), *writes])
+        small = small_p99(samples)
+        beside = [f"{small:.0f}", f"{small / quiet:.1f}"]
+        counts = [counter[span.name] for counter in (recorder.acknowledged, recorder.refused, recorder.unknown)]
+        times = f"{span.ended - span.began:.0f}"
+        rows.append([span.name, times, *figures(samples), *beside, *map(str, counts)])
     return rows
+
+
+def small_p99(samples: Iterable[Sample]) -> float:
+    """Milliseconds; not a number if there are none. Probes and other large reads are not among them."""
+    took = [sample.took * 1000 for sample in samples if sample.kind in SMALL]
+    return float(np.percentile(took, 99)) if took else float("nan")
 
 
 def level_rows(recorder: Recorder) -> list[list[str]]:
@@ -95,6 +110,14 @@ def print_troubles(recorder: Recorder) -> None:
         kinds = Counter((trouble.kind, trouble.event) for trouble in recorder.troubles)
         counts = ", ".join(f"{count} x {kind} in {event}" for (kind, event), count in kinds.most_common())
         print(f"... {len(recorder.troubles)} in all: {counts}")
+
+
+def write_samples(recorder: Recorder, file: Path) -> None:
+    """Every read, for what the tables do not tell."""
+    with file.open("w") as out:
+        out.write("began,took,event,level,kind,outcome\n")
+        for s in recorder.samples:
+            out.write(f"{s.began - recorder.zero:.3f},{s.took:.4f},{s.event},{s.level},{s.kind},{s.outcome}\n")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -2,6 +2,9 @@
 
 import random
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from cluster import LEASE_SECONDS, ChaosCluster
@@ -28,16 +31,23 @@ class Durations:
     database: float
     stopped: float  # A node that SIGSTOP stops.
     cut: float
+    full: float  # A disk that is full, twice.
+    poison: tuple[int, int]  # How often each large request is sent, by how many clients at once.
+    single_rows: float  # Are written for so long, before each of two takeovers that take `replay`.
+    replay: float
     takeovers: int
     router_kills: int  # Of each.
     resumed_within: float = LEASE_SECONDS + 2  # Writes and Strong reads after the end of a writer.
 
 
+BRIEF = {"full": 5, "poison": (1, 1), "single_rows": 3, "replay": 6}
+SHORT = {"full": 10, "poison": (1, 1), "single_rows": 6, "replay": 8}
+LONG = {"full": 60, "poison": (10, 2), "single_rows": 20, "replay": 20}
 DURATIONS = {
     # It is part of the tests, which run on busy machines: a lease that counts twice is still found.
-    "smoke": Durations(6, down=3, settle=2, database=6, stopped=5, cut=5, takeovers=2, router_kills=1, resumed_within=8),
-    "short": Durations(quiet=15, down=5, settle=4, database=15, stopped=10, cut=10, takeovers=6, router_kills=4),
-    "long": Durations(quiet=30, down=10, settle=5, database=60, stopped=20, cut=20, takeovers=50, router_kills=10),
+    "smoke": Durations(6, 3, 2, 6, 5, 5, **BRIEF, takeovers=2, router_kills=1, resumed_within=8),
+    "short": Durations(15, 5, 4, 15, 10, 10, **SHORT, takeovers=6, router_kills=4),
+    "long": Durations(30, 10, 5, 60, 20, 20, **LONG, takeovers=50, router_kills=10),
 }
 
 
@@ -145,19 +155,44 @@ class Stage:
             self.broken.add(text)
             self.recorder.trouble("lost", text)
 
+    def paused(self) -> AbstractContextManager[None]:
+        """No writer of the load has a write under way."""
+        return self.idle(self.writers)
+
+    def readers_paused(self) -> AbstractContextManager[None]:
+        """No reader of the load has a read under way."""
+        return self.idle(self.readers)
+
+    @contextmanager
+    def idle(self, workers: list) -> Iterator[None]:
+        alive = [worker for worker in workers if worker.thread.is_alive()]
+        for worker in alive:
+            worker.idle.clear()
+            worker.paused.set()
+        try:
+            for worker in alive:
+                assert worker.idle.wait(PATIENCE), f"{worker.thread.name} has been in one request for {PATIENCE} s"
+            yield
+        finally:
+            for worker in alive:
+                worker.paused.clear()
+
+    @contextmanager
+    def without_writer(self) -> Iterator[None]:
+        """No node writes, nor stands by: reads that need one may be refused by name, those of files may not."""
+        self.recorder.no_writer, began = True, time.monotonic()
+        try:
+            yield
+        finally:
+            self.recorder.no_writer = False
+            refused = [s.level for s in self.recorder.samples if s.outcome == "refused" and s.began + s.took > began]
+            if refused:
+                self.recorder.note(f"reads that were refused while there was no writer: {dict(Counter(refused))}")
+
     def compare(self, with_vectors: bool = False) -> None:
         """Pauses the writers and compares all rows with what was acknowledged."""
-        writing = [writer for writer in self.writers if writer.thread.is_alive()]
-        for writer in writing:
-            writer.idle.clear()
-            writer.paused.set()
-        try:
-            for writer in writing:
-                assert writer.idle.wait(PATIENCE), f"{writer.thread.name} has been in one write for {PATIENCE} s"
+        with self.paused():
             faults, rows, took = compare(self.cluster, self.history, self.data, with_vectors)
-        finally:
-            for writer in writing:
-                writer.paused.clear()
         for fault in faults:
             if fault.kind in ("lost", "revived", "doubled", "torn"):
                 self.lost(f"{fault.kind}: {fault.text}")

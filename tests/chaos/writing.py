@@ -9,7 +9,7 @@ from collections.abc import Callable
 from data import CHANGING, Data
 from history import History
 from pymilvus import MilvusClient
-from recorder import Recorder
+from recorder import Recorder, is_refusal
 
 KINDS = {"insert": 30, "upsert": 40, "delete keys": 20, "delete by filter": 10}
 SIZES = (1, 1, 3, 8, 20)
@@ -71,10 +71,13 @@ class Writer:
         write = self.history.begin(kind, dict.fromkeys(keys, after), time.monotonic())
         try:
             self.request(client, kind, keys, version)()
-        except Exception as error:  # Whatever it is: the write may have happened or not.
-            self.history.leave_open(write)
-            self.park(keys)
+        except Exception as error:
             self.recorder.wrote(error)
+            if is_refusal(error):
+                self.history.refuse(write)
+            else:  # Whatever it is: the write may have happened or not.
+                self.history.leave_open(write)
+                self.park(keys)
             return
         self.history.acknowledge(write, time.monotonic())
         self.recorder.wrote(None)
@@ -104,9 +107,10 @@ class Writer:
         pool = self.pool
         return chance.randrange(min(pool), max(pool) - size)
 
-    def some_row(self, chance: random.Random) -> tuple[int, int]:
-        while True:
-            key = chance.choice(self.pool)
+    def some_row(self, chance: random.Random) -> tuple[int, int] | None:
+        """None when no key has a row, as it is after many writes without an answer."""
+        for key in chance.sample(self.pool, len(self.pool)):
             version = self.history.version(key)
             if version is not None:
                 return key, version
+        return None
