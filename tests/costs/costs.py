@@ -6,6 +6,7 @@ from pathlib import Path
 
 import beside
 import bounds_reads
+import bounds_writes
 import curves_filters
 import curves_reads
 import curves_writes
@@ -48,6 +49,8 @@ def main() -> int:
     if arguments.bounds:
         with running(cluster=arguments.cluster) as target:
             bounds_reads.run(target, report, only)
+            if not arguments.cluster:
+                bounds_writes.run(target, report, only)
     if arguments.beside:
         with running() as target:
             beside.run(target, report, only)
