@@ -135,17 +135,36 @@ def large_rows(target: Target, report: Report) -> None:
     row("delete by filter, keys of 1,000 bytes", "Delete", ("50,000 rows", lambda: delete("keyed", 'id >= "00250000"')), ("200,000", lambda: delete("keyed", 'id >= "00100000"')), cancel=False)
 
 
+def spread(target: Target, report: Report) -> None:
+    """What a cluster does with the largest: the memory of the router and of each node."""
+    row = lambda *a, **k: try_case(target, report, *a, warm=("few", "many", "wide", "keyed"), **k)
+    s = lambda nq, name="few", **more: lambda: search(name, vectors(nq, 2), 16384, **more)
+    row("search", "Search", ("nq 200, limit 16,384", s(200)), None)
+    row("search, output `v`", "Search", ("nq 200, limit 16,384", s(200, output=["v"])), None, cancel=False)
+    parts = lambda n: lambda: hybrid("few", [search("few", vectors(200, 2, i), 16384) for i in range(n)], 10)
+    row("hybrid", "HybridSearch", ("2 parts, nq 200, limits 16,384", parts(2)), None)
+    row("query without limit", "Query", (f"{MOST_ROWS:,} rows", lambda: query("many", f"id < {MOST_ROWS}", ["id"])), None)
+    w = lambda n: lambda: query("wide", f"id < {n}", ["text"])
+    row("fetch of texts of 4,000 bytes", "Query", ("26,000 rows", w(26_000)), ("60,000 rows", w(60_000)))
+    row("search, keys of 1,000 bytes", "Search", ("nq 6, limit 16,384", s(6, "keyed")), ("nq 20", s(20, "keyed")), cancel=False)
+    row("query, keys of 1,000 bytes", "Query", ("100,000 rows", lambda: query("keyed", 'id < "00100000"', ["id"])), ("300,000 rows", lambda: query("keyed", 'id > ""', ["id"])), cancel=False)
+    row("delete by filter, keys of 1,000 bytes", "Delete", ("150,000 rows", lambda: delete("keyed", 'id >= "00150000"')), ("all", lambda: delete("keyed", 'id > ""')), cancel=False)
+
+
 def run(target: Target, report: Report, parts: set[str]) -> None:
     groups = {"search": searches, "hybrid": hybrids, "query": queries, "large": large_rows}
+    if len(target.all) > 1:
+        groups = {"cluster": spread}
+    several = len(target.all) > 1
     chosen = {name: group for name, group in groups.items() if not parts or name in parts}
-    if chosen.keys() & {"search", "hybrid"}:
-        samples.many(target.calls, 200_000, "few")
+    if chosen.keys() & {"search", "hybrid", "cluster"}:
+        samples.many(target.calls, 200_000, "few", several=several)
         samples.many(target.calls, 2_000, "tiny")
-    if "query" in chosen:
-        samples.many(target.calls, 3_400_000)
-    if "large" in chosen:
-        samples.wide(target.calls, 60_000, 4000)
-        samples.keyed(target.calls, 300_000, 1000)
+    if chosen.keys() & {"query", "cluster"}:
+        samples.many(target.calls, 3_400_000, several=several)
+    if chosen.keys() & {"large", "cluster"}:
+        samples.wide(target.calls, 60_000, 4000, several=several)
+        samples.keyed(target.calls, 300_000, 1000, several=several)
     for name, group in chosen.items():
         report.begin(f"Bounds: {name}, {len(target.all)} process(es)", *COLUMNS)
         group(target, report)

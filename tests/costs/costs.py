@@ -47,7 +47,8 @@ def main() -> int:
     report = Report(arguments.out)
     only = {name for name in arguments.only.split(",") if name}
     if arguments.bounds:
-        with running(cluster=arguments.cluster) as target:
+        settings = {"ingest__merge_max_rows": "0"} if arguments.cluster else {}
+        with running(cluster=arguments.cluster, **settings) as target:
             bounds_reads.run(target, report, only)
             if not arguments.cluster:
                 bounds_writes.run(target, report, only)
