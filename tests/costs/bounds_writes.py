@@ -3,7 +3,7 @@
 import numpy as np
 import samples
 from bounds_reads import COLUMNS, MOST_ROWS, try_case
-from calls import add_pairs, column, create, delete, drop, field, insert, milvus, query, schema
+from calls import add_pairs, column, create, delete, field, insert, milvus, query, schema
 from samples import vectors
 from table import Report
 from target import Target
@@ -31,12 +31,12 @@ def writes(target: Target, report: Report) -> None:
 
 
 def huge_deletes(target: Target, report: Report) -> None:
-    """On `many`; it deletes what it finds, so it comes last and only once."""
-    row = lambda *a, **k: try_case(target, report, *a, **k)
-    over, fit = lambda: delete("many", f"id <= {MOST_ROWS}"), lambda: delete("many", f"id < {MOST_ROWS}")
+    row = lambda *a, **k: try_case(target, report, *a, warm=("doomed",), **k)
+    samples.many(target.calls, 3_400_000, "doomed")
+    over, fit = lambda: delete("doomed", f"id <= {MOST_ROWS}"), lambda: delete("doomed", f"id < {MOST_ROWS}")
     row("delete by filter", "Delete", ("3,276,801 rows", over), None)
     row("delete by filter", "Delete", ("3,276,800 rows", fit), None, cancel=False)
-    row("count after it", "Query", ("rows left", lambda: query("many", "id >= 0", ["count(*)"])), None)
+    row("count after it", "Query", ("rows left", lambda: query("doomed", "id >= 0", ["count(*)"])), None)
 
 
 def collection(name: str, fields: list, **more) -> milvus.CreateCollectionRequest:
@@ -45,9 +45,9 @@ def collection(name: str, fields: list, **more) -> milvus.CreateCollectionReques
 
 
 def definitions(target: Target, report: Report) -> None:
-    row = lambda *a, **k: try_case(target, report, *a, warm=("sink",), cancel=False, **k)
+    row = lambda *a, **k: try_case(target, report, *a, warm=("narrow",), cancel=False, **k)
     key, vector = field("id", S.Int64, primary=True), lambda dim=4, name="v": field(name, S.FloatVector, dim=dim)
-    create(target.calls, "sink", [key, vector(2)])
+    create(target.calls, "narrow", [key, vector(2)])
     make = lambda name, *fields, **more: lambda: collection(name, [key, *fields], **more)
     many = lambda n: [field(f"f{i}", S.Int64) for i in range(n)]
     case = lambda what, good, bad: row(what, "CreateCollection", good, bad)
@@ -62,15 +62,15 @@ def definitions(target: Target, report: Report) -> None:
     case("create collection, max_capacity", ("4,096", make("i", vector(), array(4096))), ("4,097", make("j", vector(), array(4097))))
     shards = lambda n: make(f"s{n}", vector(), shards_num=n)
     case("create collection, shards", ("16", shards(16)), ("17", shards(17)))
-    partition = lambda n: lambda: milvus.CreatePartitionRequest(collection_name="sink", partition_name=f"p{n}")
+    partition = lambda n: lambda: milvus.CreatePartitionRequest(collection_name="narrow", partition_name=f"p{n}")
     for i in range(1022):
         target.calls.must("CreatePartition", partition(i)())
     row("create partition", "CreatePartition", ("the 1,024th", partition(1022)), ("the 1,025th", partition(1023)))
     row("describe", "DescribeCollection", ("64 fields", lambda: milvus.DescribeCollectionRequest(collection_name="a")), ("unknown", lambda: milvus.DescribeCollectionRequest(collection_name="zz")))
-    row("flush", "Flush", ("one collection", lambda: milvus.FlushRequest(collection_names=["sink"])), ("one that is not there", lambda: milvus.FlushRequest(collection_names=["zz"])))
+    row("flush", "Flush", ("one collection", lambda: milvus.FlushRequest(collection_names=["narrow"])), ("one that is not there", lambda: milvus.FlushRequest(collection_names=["zz"])))
 
     def pairs(size: int):
-        request = milvus.CreateIndexRequest(collection_name="sink", field_name="v", index_name="x")
+        request = milvus.CreateIndexRequest(collection_name="narrow", field_name="v", index_name="x")
         add_pairs(request.extra_params, {"index_type": "HNSW", "metric_type": "L2", "note": "n" * size})
         return request
 
@@ -78,8 +78,8 @@ def definitions(target: Target, report: Report) -> None:
 
 
 def run(target: Target, report: Report, parts: set[str]) -> None:
-    for name, group in {"writes": writes, "definitions": definitions}.items():
+    groups = {"writes": writes, "definitions": definitions, "deletes": huge_deletes}
+    for name, group in groups.items():
         if not parts or name in parts:
             report.begin(f"Bounds: {name}", *COLUMNS)
             group(target, report)
-            drop(target.calls, "sink")

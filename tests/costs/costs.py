@@ -19,6 +19,7 @@ CURVES = {
     "json": curves_filters.documents,
     "reads": curves_reads.look_ups,
     "fetch": curves_reads.fetches,
+    "segments": curves_reads.segments,
     "iterators": curves_reads.iterators,
     "deletes": curves_writes.deletes,
     "hot": curves_writes.hot_keys,
@@ -58,7 +59,8 @@ def main() -> int:
     if arguments.curves:
         for name, measure in CURVES.items():
             if not only or name in only:
-                with running() as target:
+                settings = {"ingest__merge_max_rows": "0"} if name == "segments" else {}
+                with running(**settings) as target:
                     measure(target, report)
     return 0
 

@@ -64,6 +64,41 @@ def look_ups(target: Target, report: Report) -> None:
     curve(report, f"limit of a search, {ROWS[1]:,} rows", "O(n)", "limit", points)
 
 
+def in_list(name: str) -> str:
+    return f"{name} in [{','.join(str(3 * i) for i in range(20_000))}]"
+
+
+def numbered(calls: Calls, name: str, rows: int, batch: int, several: bool = False) -> None:
+    create(calls, name, [field("id", S.Int64, primary=True), field("n", S.Int64), field("v", S.FloatVector, dim=DIM)])
+
+    def columns(ids: np.ndarray) -> list:
+        made = [column("id", S.Int64, ids), column("n", S.Int64, ids)]
+        return [*made, column("v", S.FloatVector, vectors(len(ids), DIM, int(ids[0])))]
+
+    fill(calls, name, rows, batch, columns, several=several)
+
+
+def segments(target: Target, report: Report) -> None:
+    """The server must not merge them."""
+    begin(report, "reads by the number of segments, 150,000 rows, 50,000 of them in one")
+    calls, counts = target.calls, (5, 20, 80)
+    for n in counts:
+        numbered(calls, f"parts{n}", 150_000, 100_000 // n, several=True)
+        flush(calls, f"parts{n}")
+    for what, growth, make in (
+        ("query of all with vectors", "O(1)", lambda name: ("Query", query(name, "id >= 0", ["id", "v"]))),
+        ("count by filter", "O(1)", lambda name: ("Query", query(name, "n >= 5", ["count(*)"]))),
+        ("get of one key", "O(n)", lambda name: ("Query", query(name, "id == 777", ["id"]))),
+        ("in-list of 20,000 keys", "O(1)", lambda name: ("Query", query(name, in_list("id"), ["count(*)"]))),
+        ("in-list of 20,000 values", "O(1)", lambda name: ("Query", query(name, in_list("n"), ["count(*)"]))),
+        ("search", "O(1)", lambda name: ("Search", search(name, vectors(1, DIM), 10))),
+        ("search, nq 10, limit 10,000", "O(n)", lambda name: ("Search", search(name, vectors(10, DIM), 10_000))),
+        ("search by n groups", "O(1)", lambda name: ("Search", search(name, vectors(1, DIM), 10, group_by_field="n"))),
+    ):
+        points = [measured(target, f"{n} segments", n, repeated(target, *make(f"parts{n}"))) for n in counts]
+        curve(report, what, growth, "segments", points)
+
+
 def fetches(target: Target, report: Report) -> None:
     begin(report, "rows with their fields")
     calls = target.calls
@@ -77,9 +112,7 @@ def fetches(target: Target, report: Report) -> None:
     # Each write is a chunk of its own until chunks are put together.
     for chunks in (250, 1_000, 4_000):
         name = f"chunks{chunks}"
-        create(calls, name, [field("id", S.Int64, primary=True), field("v", S.FloatVector, dim=DIM)])
-        plain = lambda ids: [column("id", S.Int64, ids), column("v", S.FloatVector, vectors(len(ids), DIM, int(ids[0])))]
-        fill(calls, name, 20_000, 20_000 // chunks, plain)
+        numbered(calls, name, 20_000, 20_000 // chunks)
     for what, make in {
         "query of all": lambda name: ("Query", query(name, "id >= 0", ["id", "v"])),
         "get of one key": lambda name: ("Query", query(name, "id == 777", ["id", "v"])),

@@ -16,7 +16,7 @@ def fill(calls: Calls, name: str, rows: int, batch: int, columns, begin: int = 0
     for first in range(begin, rows, batch):
         numbers = np.arange(first, min(rows, first + batch))
         calls.must(method, insert(name, columns(numbers), len(numbers)))
-        if several and first < 2 * rows // 3:
+        if several and first + batch <= rows * 2 // 3:
             flush(calls, name)
 
 
