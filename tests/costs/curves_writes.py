@@ -29,7 +29,7 @@ def deletes(target: Target, report: Report) -> None:
             first += n
         curve(report, f"delete by filter, {kind}", "O(n)", "rows matched", points)
         points = [measured(target, f"{n:,} deleted", n, repeated(target, "Query", query(f"del{kind}", "n >= 0", ["count(*)"]))) for n in (210_000,)]
-        curve(report, f"count afterwards, {kind}", "O(1)", "", points)
+        curve(report, f"count afterwards, {kind}", "O(1)", "deleted rows", points)
 
 
 def hot_keys(target: Target, report: Report) -> None:
