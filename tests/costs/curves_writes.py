@@ -131,7 +131,7 @@ def replays(target: Target, report: Report) -> None:
     """Restart after kill -9, by the size of the log."""
     begin(report, "restart after kill -9")
     for what, dim, batch, sizes in (
-        ("single rows of dim 4", 4, 1, (16, 32, 64)),
+        ("single rows of dim 4", 4, 1, (8, 16, 32)),
         ("single rows of dim 128", 128, 1, (16, 32, 64)),
         ("batches of 1,000 rows of dim 128", 128, 1_000, (64, 128, 256)),
     ):
