@@ -1,6 +1,7 @@
 """What requests cost: how the cost grows, what bounds it, and what small requests feel of large ones beside them."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def main() -> int:
     if not harness.BINARY.exists():
         print(f"{harness.BINARY} is missing: build it, or set MISHARDS_BIN", file=sys.stderr)
         return 2
+    # A run that is told to end takes its servers with it, also where a shell has it ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     report = Report(arguments.out)
     only = {name for name in arguments.only.split(",") if name}
     if arguments.bounds:
