@@ -67,7 +67,10 @@ async fn answer_in_milvus_terms(request: Request, next: axum::middleware::Next) 
         },
         // OUT_OF_RANGE from the decoder means larger than the limit, INTERNAL that it could not be decoded.
         "11" => {
-            tonic::Status::resource_exhausted("the message is larger than protocol.max_request_bytes allows")
+            let said = tonic::Status::from_header_map(response.headers());
+            let figures = said.map_or_else(String::new, |status| status.message().to_owned());
+            let text = format!("the message is larger than protocol.max_request_bytes allows: {figures}");
+            tonic::Status::resource_exhausted(text)
         }
         "13" => tonic::Status::invalid_argument("the message cannot be decoded"),
         _ => return with_coverage_behind(response),

@@ -6,6 +6,7 @@ use crate::peers::Peers;
 use crate::{client_server, discovery, election, node_server, ops, shutdown};
 use mishards_discovery::{Announced, Discovery};
 use mishards_node::{Node, Others, Writer};
+use mishards_proto::off_worker::OffWorker;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -126,7 +127,8 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
 pub async fn start_reading(node: &Node, peers: Arc<Peers>) -> Result<(), String> {
     // First of all: one that sees no mark, or that of another cluster, is not to answer.
     node.look_at_directory().await.map_err(|e| e.to_string())?;
-    tokio::spawn(node.follow(peers));
+    // Many deletes at once take their time to apply.
+    tokio::spawn(OffWorker::new(node.follow(peers)));
     tokio::spawn(node.tidy());
     Ok(())
 }

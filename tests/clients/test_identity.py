@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,6 +66,27 @@ def unused(process: Process) -> dict[str, str]:
         return {}
 
 
+class Watching:
+    """Collects whom a router does not use, and why: those whose heartbeats stand still are no members at all after a while."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.reasons: dict[str, str] = {}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.work)
+
+    def work(self) -> None:
+        while not self.over.wait(0.05):
+            self.reasons |= unused(self.process)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_) -> None:
+        self.over.set()
+        self.thread.join()
+
+
 def fill(uri: str) -> MilvusClient:
     client = MilvusClient(uri, dedicated=True, timeout=CONNECT_WITHIN)
     create(client, VICTIM, {"id": KEY, "vec": vector(DIM)}, {"vec": FLAT_L2})
@@ -100,9 +122,11 @@ def test_a_copy_of_the_database_reaches_nobody_of_the_original(tmp_path, databas
         router, uri = a_router(cluster, tmp_path / "copy", cluster={"catalog": address})
         router.start()
         # At once, while the copied heartbeats are as fresh as can be, and past their time to live.
-        attack(uri, 8)
+        watching = Watching(router)
+        with watching:
+            attack(uri, 8)
         assert is_untouched(client)
-        reasons = unused(router)
+        reasons = watching.reasons
         assert set(reasons) == set(cluster.ROLES), reasons
         assert all("belongs to another catalog than ours" in why for why in reasons.values()), reasons
         router.end()
@@ -182,7 +206,7 @@ def test_a_copy_becomes_a_cluster_of_its_own_by_another_name(tmp_path, database)
             theirs = MilvusClient(staging.uris[0], dedicated=True, timeout=CONNECT_WITHIN)
             assert is_untouched(theirs), "the copy has what the original had"
             theirs.drop_collection(VICTIM)
-            wait_for(lambda: not theirs.has_collection(VICTIM))
+            wait_for("the copy's drop", lambda: not theirs.has_collection(VICTIM))
             theirs.close()
         finally:
             staging.end()

@@ -27,6 +27,8 @@ pub const RECV_BYTES: usize = 67_108_864;
 /// Largest gRPC message that we send.
 pub const SEND_BYTES: usize = 268_435_456;
 pub const INDEX_PARAM_BYTES: usize = 102_400;
+/// Of the names and values of a definition's properties together, and of a description: all routers hold them.
+pub const DEFINITION_BYTES: usize = 102_400;
 /// What a hit costs on its way from node to router: key, timestamp, segment, row, score.
 pub const HIT_BYTES: usize = 32;
 
@@ -64,6 +66,14 @@ pub fn check_gathered(rows: usize, bytes: usize) -> Result<()> {
         "{rows} rows of all segments and nodes, {bytes} bytes, compete for the answer, at most {GATHER_BYTES} bytes of them are \
          held: ask for fewer queries or rows at once"
     )))
+}
+
+/// Refuses a part of a definition that is larger than [`DEFINITION_BYTES`].
+pub fn check_definition(what: &str, bytes: usize) -> Result<()> {
+    if bytes <= DEFINITION_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{what} has {bytes} bytes, the most is {DEFINITION_BYTES}")))
 }
 
 /// Refuses output fields that take too much: `rows` rows of `row_bytes` each.

@@ -126,18 +126,23 @@ impl Router {
     fn known_point(&self, collection: CollectionId, wanted: Timestamp) -> Option<ReadPoint> {
         let known = *self.lock().get(&collection)?;
         let young = self.clock.elapsed().saturating_sub(known.sent) < BOUNDED;
-        let young = young && known.past == self.catalog.past();
-        (known.point.timestamp >= wanted && young).then_some(known.point)
+        (known.point.timestamp >= wanted && young && self.is_of_now(&known)).then_some(known.point)
     }
 
     fn last_point(&self, collection: CollectionId) -> ReadPoint {
         let nothing =
             ReadPoint { timestamp: Timestamp::MAX, delete_sequence: 0, epoch: 0, growing_optional: true };
         let now = self.clock.elapsed();
-        let past = self.catalog.past();
-        let young = |known: &&Known| now.saturating_sub(known.sent) < EVENTUAL && known.past == past;
+        let young = |known: &&Known| now.saturating_sub(known.sent) < EVENTUAL && self.is_of_now(known);
         let last = self.lock().get(&collection).filter(young).map_or(nothing, |k| k.point);
         ReadPoint { growing_optional: true, ..last }
+    }
+
+    /// Whether a read point is of whoever writes now, if anybody does: the writer of another term may have taken over an older
+    /// copy, in which the last delete is another one.
+    fn is_of_now(&self, known: &Known) -> bool {
+        let writer = self.topology.writer().ok();
+        known.past == self.catalog.past() && writer.is_none_or(|writer| writer.epoch == known.point.epoch)
     }
 
     fn remember(&self, collection: CollectionId, known: Known) {

@@ -5,7 +5,7 @@ use super::read::Read;
 use super::read_point::Consistency;
 use super::{Router, unknown_outcome};
 use crate::call::{Call, Subject};
-use crate::error::{Kind, ok};
+use crate::error::{Failure, Kind, ok};
 use crate::offload::{Left, off_workers};
 use crate::plan::Filter;
 use crate::wire::{Rows, check_rows, ids_of, keys_of, keys_of_column, take_rows, templates_from_wire};
@@ -218,11 +218,23 @@ impl Router {
         self.replanned(call, || async {
             let (_, plan) = self.route(call, read, filter).await?;
             call.plan(&plan);
-            let rows = self.query_rows(call, &plan, u64::MAX >> 1).await?;
+            let rows = self.query_rows(call, &plan, u64::MAX >> 1).await.map_err(too_many_to_delete)?;
             Ok((rows.into_iter().map(|row| row.key).collect(), plan.scope.timestamp))
         })
         .await
     }
+}
+
+/// The keys that a delete's filter matches are bounded as an answer is.
+fn too_many_to_delete(failure: Failure) -> Failure {
+    if failure.kind != Kind::Refused || !failure.error.message.contains("maxOutputSize") {
+        return failure;
+    }
+    let text = format!(
+        "the filter of the delete matches too many rows at once, delete them in parts, by ranges of the key: {}",
+        failure.error.message
+    );
+    Failure { error: Error::new(failure.error.code, text), ..failure }
 }
 
 /// The rows of an upsert by partition, and the keys that they take the place of.

@@ -3,7 +3,9 @@
 use super::known::{Place, check_known};
 use mishards_proto::common::KeyValuePair;
 use mishards_proto::schema::{self as wire, ValueField, value_field};
-use mishards_types::{DYNAMIC_FIELD, DataType, Error, FIRST_FIELD_ID, Field, FieldId, Result, Schema, Value};
+use mishards_types::{
+    DYNAMIC_FIELD, DataType, Error, FIRST_FIELD_ID, Field, FieldId, Result, Schema, Value, limits,
+};
 use std::collections::BTreeMap;
 
 /// Reads a schema and gives its fields their ids. Rules that need more than one field are checked later, by
@@ -21,6 +23,8 @@ pub fn schema_from_wire(wire: wire::CollectionSchema) -> Result<Schema> {
     if !wire.external_source.is_empty() || !wire.external_spec.is_empty() {
         return Err(Error::invalid("external collections are not supported"));
     }
+    let of_fields: usize = wire.fields.iter().map(|f| f.description.len()).sum();
+    limits::check_definition("the description", wire.description.len() + of_fields)?;
     let legacy_auto_id = wire.auto_id;
     let mut fields = Vec::with_capacity(wire.fields.len() + 1);
     for (i, field) in wire.fields.into_iter().enumerate() {

@@ -7,7 +7,7 @@ mod reads;
 #[cfg(test)]
 mod tests;
 
-use mishards_types::{Error, Result};
+use mishards_types::{Error, Result, limits};
 use std::fmt;
 
 /// Where a parameter stands.
@@ -83,10 +83,17 @@ pub fn check_known<K: AsRef<str>, V: AsRef<str>>(
     place: Place,
     params: impl IntoIterator<Item = (K, V)>,
 ) -> Result<()> {
+    let mut bytes = 0;
     for (name, value) in params {
         check_one(place, name.as_ref(), value.as_ref())?;
+        bytes += name.as_ref().len() + value.as_ref().len();
     }
-    Ok(())
+    match place {
+        Place::CollectionProperty | Place::FieldParam | Place::DatabaseProperty | Place::LoadParam => {
+            limits::check_definition(&format!("the list of properties of {place}"), bytes)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_one(place: Place, name: &str, value: &str) -> Result<()> {
