@@ -1,6 +1,7 @@
 """A copy of the metadata database, as it is made for tests or by a restore: who starts on the copy must not reach the
 original's nodes, whose rows were copied along, and can become a cluster of its own."""
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -46,8 +47,9 @@ def copy_database(database: Mariadb, name: str) -> str:
     return f"{database.url}/{name}"
 
 
-def a_router(original: Cluster, folder: Path, **changes: dict) -> tuple[Process, str]:
-    """A router with the settings of one of the cluster's but for the changes: the file was copied along."""
+@contextlib.contextmanager
+def a_router(original: Cluster, folder: Path, **changes: dict):
+    """A router that runs with the settings of one of the cluster's but for the changes: the file was copied along."""
     port, ops_port = free_ports(2)
     settings = original.settings(original.ROUTERS[0])
     settings["server"] = {"listen": f"127.0.0.1:{port}", "ops_listen": f"127.0.0.1:{ops_port}"}
@@ -56,7 +58,12 @@ def a_router(original: Cluster, folder: Path, **changes: dict) -> tuple[Process,
     folder.mkdir()
     config = folder / "router.toml"
     config.write_text(toml(settings))
-    return Process("copy", ["router", "--config", str(config)], folder / "copy.log", ops_port), f"http://127.0.0.1:{port}"
+    process = Process("copy", ["router", "--config", str(config)], folder / "copy.log", ops_port)
+    process.start()
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.end()
 
 
 def unused(process: Process) -> dict[str, str]:
@@ -119,27 +126,24 @@ def test_a_copy_of_the_database_reaches_nobody_of_the_original(tmp_path, databas
     try:
         client = fill(cluster.uris[0])
         address = copy_database(database, COPY)
-        router, uri = a_router(cluster, tmp_path / "copy", cluster={"catalog": address})
-        router.start()
-        # At once, while the copied heartbeats are as fresh as can be, and past their time to live.
-        watching = Watching(router)
-        with watching:
-            attack(uri, 8)
-        assert is_untouched(client)
-        reasons = watching.reasons
-        assert set(reasons) == set(cluster.ROLES), reasons
-        assert all("belongs to another catalog than ours" in why for why in reasons.values()), reasons
-        router.end()
+        with a_router(cluster, tmp_path / "copy", cluster={"catalog": address}) as (router, uri):
+            # At once, while the copied heartbeats are as fresh as can be, and past their time to live.
+            watching = Watching(router)
+            with watching:
+                attack(uri, 8)
+            assert is_untouched(client)
+            reasons = watching.reasons
+            assert set(reasons) == set(cluster.ROLES), reasons
+            assert all("belongs to another catalog than ours" in why for why in reasons.values()), reasons
 
         # A router of the original's own starts as before.
-        fresh, uri = a_router(cluster, tmp_path / "fresh")
-        fresh.start()
-        fresh.wait_until_ready(time.monotonic() + CONNECT_WITHIN)
-        own = MilvusClient(uri, dedicated=True, timeout=CONNECT_WITHIN)
-        own.insert(VICTIM, [{"id": 10, "vec": [1.0] * DIM}])
-        assert len(client.query(VICTIM, filter="id >= 0", output_fields=["id"], consistency_level="Strong")) == 11
-        assert unused(fresh) == {}
-        fresh.end()
+        with a_router(cluster, tmp_path / "fresh") as (router, uri):
+            router.wait_until_ready(time.monotonic() + CONNECT_WITHIN)
+            own = MilvusClient(uri, dedicated=True, timeout=CONNECT_WITHIN)
+            own.insert(VICTIM, [{"id": 10, "vec": [1.0] * DIM}])
+            assert len(client.query(VICTIM, filter="id >= 0", output_fields=["id"], consistency_level="Strong")) == 11
+            assert unused(router) == {}
+            own.close()
         client.close()
     finally:
         cluster.end()
@@ -153,13 +157,11 @@ def test_a_copied_file_of_sqlite_reaches_no_writer_that_settings_name(tmp_path):
         copied = tmp_path / "copied.db"
         with sqlite3.connect(tmp_path / "catalog.db") as original, sqlite3.connect(copied) as copy:
             original.backup(copy)
-        router, uri = a_router(cluster, tmp_path / "copy", cluster={"catalog": f"sqlite:{copied}"})
-        router.start()
-        attack(uri, 5)
-        assert is_untouched(client)
-        reasons = unused(router)
-        assert "it holds the lease of term 1" in reasons["writer"], reasons
-        router.end()
+        with a_router(cluster, tmp_path / "copy", cluster={"catalog": f"sqlite:{copied}"}) as (router, uri):
+            attack(uri, 5)
+            assert is_untouched(client)
+            reasons = unused(router)
+            assert "it holds the lease of term 1" in reasons["writer"], reasons
         client.close()
     finally:
         cluster.end()
@@ -212,10 +214,8 @@ def test_a_copy_becomes_a_cluster_of_its_own_by_another_name(tmp_path, database)
             staging.end()
         assert is_untouched(client)
         # Neither's routers take the other's directory or nodes for theirs.
-        router, uri = a_router(cluster, tmp_path / "other", cluster={"catalog": address})
-        router.start()
-        attack(uri, 3)
-        router.end()
+        with a_router(cluster, tmp_path / "other", cluster={"catalog": address}) as (_, uri):
+            attack(uri, 3)
         assert is_untouched(client)
         client.close()
     finally:
