@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 EVERY = 0.003
-RECORD = struct.Struct("<dddd")
+RECORD = struct.Struct("<ddd")
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: ops\r\n\r\n"
 ANSWER = b"alive\n"
 
@@ -21,35 +21,52 @@ class Probe(NamedTuple):
 
     began: float
     took: float
-    stall: float  # How much of it neither waited for a processor: the worker computed, or waited for a lock or a file.
-    computed: float
+    stall: float  # How much of it the server was to blame for: it computed, or waited for a lock or a file.
 
 
-class Thread:
-    """A thread of some process, by the kernel's account of it."""
+class Threads:
+    """The runtime's threads of a process, by the kernel's account of them. The one that runs the tasks may change: whoever is
+    about to block hands this over. So any of them may be the one that a question waited for."""
 
-    def __init__(self, pid: int, tid: int) -> None:
-        self.account = os.open(f"/proc/{pid}/task/{tid}/schedstat", os.O_RDONLY)
+    def __init__(self, pid: int) -> None:
+        self.folder = f"/proc/{pid}/task"
+        self.accounts: dict[str, int] = {}
+        self.others: set[str] = set()
 
-    def times(self) -> tuple[float, float]:
-        """Seconds that it ran, and that it was ready to run and had no processor."""
-        ran, waited, _ = os.pread(self.account, 100, 0).split()
-        return int(ran) / 1e9, int(waited) / 1e9
+    def look(self) -> None:
+        """Notes those that have begun since."""
+        for tid in set(os.listdir(self.folder)) - self.accounts.keys() - self.others:
+            try:
+                name = Path(self.folder, tid, "comm").read_text()
+                if name.startswith("tokio-rt"):
+                    self.accounts[tid] = os.open(f"{self.folder}/{tid}/schedstat", os.O_RDONLY)
+                else:
+                    self.others.add(tid)
+            except FileNotFoundError:
+                pass
+
+    def waits(self) -> dict[str, float]:
+        """How long each was ready to run and had no processor."""
+        waits = {}
+        for tid, account in list(self.accounts.items()):
+            try:
+                waits[tid] = waited(account)
+            except ProcessLookupError:
+                os.close(self.accounts.pop(tid))
+        return waits
 
 
-def worker_of(pid: int) -> int:
-    """The thread that runs the tasks, when there is only one: it is older than all that may block and have the same name."""
-    tids = sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
-    names = {tid: Path(f"/proc/{pid}/task/{tid}/comm").read_text().strip() for tid in tids}
-    return next(tid for tid in tids if names[tid].startswith("tokio-rt"))
+def waited(account: int) -> float:
+    return int(os.pread(account, 100, 0).split()[1]) / 1e9
 
 
 def probe(pid: int, port: int, records: str) -> None:
     """Asks until it is killed."""
-    worker, own = Thread(pid, worker_of(pid)), Thread(os.getpid(), os.getpid())
+    threads, own = Threads(pid), os.open("/proc/self/schedstat", os.O_RDONLY)
     with open(records, "ab", buffering=0) as out, socket.create_connection(("127.0.0.1", port)) as connection:
         while True:
-            (ran, waited), (_, own_wait) = worker.times(), own.times()
+            threads.look()
+            before, own_before = threads.waits(), waited(own)
             began = time.monotonic()
             connection.sendall(REQUEST)
             answer = b""
@@ -59,9 +76,12 @@ def probe(pid: int, port: int, records: str) -> None:
                     return
                 answer += part
             took = time.monotonic() - began
-            (ran_then, waited_then), (_, own_then) = worker.times(), own.times()
-            idle = waited_then - waited + own_then - own_wait
-            out.write(RECORD.pack(began, took, max(took - idle, 0), ran_then - ran))
+            stall = took
+            if took > EVERY:
+                threads.look()
+                most = max(wait - before.get(tid, 0.0) for tid, wait in threads.waits().items())
+                stall = max(took - most - (waited(own) - own_before), 0.0)
+            out.write(RECORD.pack(began, took, stall))
             time.sleep(EVERY)
 
 
@@ -94,7 +114,7 @@ class Watch:
             last = self.since(max(0, self.mark() - RECORD.size))
             if last and last[-1].began > moment:
                 return
-            assert self.prober.poll() is None, "the server broke off"
+            assert self.prober.poll() is None, f"{self.records.name}: the server broke off"
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.002)
 
