@@ -1,4 +1,4 @@
-"""Requests that are as large as one likes, built from the messages themselves, and every field of a request filled up."""
+"""Requests that are as large as one likes, built from the messages; and every field of a request filled up."""
 
 import functools
 import json
@@ -159,6 +159,10 @@ def usual(method: str, name: str) -> Message:
     return request
 
 
+# As many of one field as a message may have, with some others.
+MANY = 65_000
+
+
 def varint(number: int) -> bytes:
     out = bytearray()
     while number >= 128:
@@ -174,7 +178,7 @@ def piece(number: int, contents: bytes) -> bytes:
 
 @functools.cache
 def contents(kind: str, count: int) -> list[bytes]:
-    """Different short contents with their lengths: texts, pairs of texts, or entries of a map that have a text as key."""
+    """Different short contents with their lengths: texts, pairs of texts, or entries of a map with a text as key."""
     texts = [f"k{i}".encode() for i in range(count)]
     if kind == "pair":
         texts = [piece(1, text) + piece(2, b"v") for text in texts]
@@ -195,7 +199,8 @@ def kind_of(field: FieldDescriptor) -> str:
 
 
 def filled(method: str, name: str, size: int) -> Iterator[tuple[str, bytes]]:
-    """For each field of a request that may be many or be a message: it many times with nothing in it, and many times with something short."""
+    """For each field of a request that may be many or be a message: it with nothing in it, more often than a message
+    may have fields; and with something short, as often as it may."""
     for field in SERVICE.methods_by_name[method].input_type.fields:
         is_plain = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
         # One text or another that is not repeated: each costs the same to read, and the last one counts.
@@ -210,4 +215,4 @@ def filled(method: str, name: str, size: int) -> Iterator[tuple[str, bytes]]:
         kind = kind_of(field)
         if field.is_repeated and kind:
             tag = varint(field.number << 3 | 2)
-            yield f"{method}.{field.name}, short", base + tag.join([b"", *contents(kind, size // 12)])
+            yield f"{method}.{field.name}, short", base + tag.join([b"", *contents(kind, MANY)])

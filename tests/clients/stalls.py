@@ -1,5 +1,5 @@
-"""Says how long a server's async worker let others wait. A process of its own asks the ops port every few milliseconds, so
-that the work of a test's client does not count; nor does the time that either of the two waited for a processor."""
+"""Says how long the async workers of a server let others wait. A process of its own asks the ops port every few
+milliseconds, so that the work of a test's client does not count; nor does the time that either waited for a processor."""
 
 import os
 import socket
@@ -25,8 +25,8 @@ class Probe(NamedTuple):
 
 
 class Threads:
-    """The runtime's threads of a process, by the kernel's account of them. The one that runs the tasks may change: whoever is
-    about to block hands this over. So any of them may be the one that a question waited for."""
+    """The runtime's threads of a process, by the kernel's account of them. The one that runs the tasks may change: whoever
+    is about to block hands this over. So any of them may be the one that a question waited for."""
 
     def __init__(self, pid: int) -> None:
         self.folder = f"/proc/{pid}/task"

@@ -24,7 +24,7 @@ from tables import FLAT_L2, KEY, NUMBER, create, index_params, text, vector
 MOST = 0.05
 # A call that took longer is made again, for the machine has other things to do as well.
 TRIES = 3
-# Less than the largest that is taken, so that the tests are quick; what is computed on the worker shows at these sizes.
+# Less than the largest that is taken, so that the tests are quick. What a worker computes shows at these sizes.
 NUMBERS = 500_000
 LISTED = "[" + ",".join(map(str, range(10**6, 10**6 + NUMBERS))) + "]"
 
@@ -120,7 +120,7 @@ def watch(deployment: Deployment, folder: Path) -> Iterator[Watched]:
             yield watched
         finally:
             watched.close()
-        deployment.stop()
+        deployment.check_alive()
     finally:
         deployment.end()
 
@@ -154,12 +154,23 @@ MANY = 20_000
 
 
 def fill(watched: Watched) -> None:
-    """Collections that are read: few rows, many rows of which half are in files, large vectors, large documents, arrays."""
+    """Collections that are read: few rows; many rows, half of them in files; large vectors; large documents and arrays."""
     client = watched.client
-    create(client, "few", {"id": KEY, "n": NUMBER, "s": text(), "vec": vector(4)}, {"vec": FLAT_L2}, dynamic=True)
-    create(client, "many", {"id": KEY, "n": NUMBER, "s": text(), "vec": vector(4)}, {"vec": FLAT_L2})
-    create(client, "wide", {"id": KEY, "vec": vector(900)}, {"vec": FLAT_L2})
-    create(client, "bulky", {"id": KEY, "a": ARRAY, "vec": vector(4)}, {"vec": FLAT_L2}, dynamic=True)
+    both = {"id": KEY, "n": NUMBER, "s": text(), "vec": vector(4)}
+    kinds = {
+        "few": (both, True),
+        "many": (both, False),
+        "wide": ({"id": KEY, "vec": vector(900)}, False),
+        "bulky": ({"id": KEY, "a": ARRAY, "vec": vector(4)}, True),
+    }
+    # Together, for the client waits a while for each.
+    with ThreadPoolExecutor(len(kinds)) as threads:
+        made = [
+            threads.submit(create, client, name, fields, {"vec": FLAT_L2}, dynamic)
+            for name, (fields, dynamic) in kinds.items()
+        ]
+        for each in made:
+            each.result()
 
     def usual(first: int, count: int) -> list[Message]:
         keys = range(first, first + count)
