@@ -62,6 +62,16 @@ struct State {
 }
 
 impl State {
+    /// Whether what was applied has happened in this line too. Of a term whose writer has not said more than its epoch, that
+    /// must do.
+    fn is_before(&self, line: &Line) -> bool {
+        let known = || line.before.iter().chain([&line.term]).find(|log| log.epoch == self.epoch);
+        match self.term.or_else(|| known().copied()) {
+            Some(term) => line.goes_on_from(term, self.applied),
+            None => self.applied == Sequence(0),
+        }
+    }
+
     fn follows(&self, epoch: Epoch) -> bool {
         !self.own && self.epoch == epoch
     }
@@ -112,12 +122,13 @@ impl Deletes {
         Deletes { state: Mutex::new(state), ..Deletes::default() }
     }
 
-    /// From here on this node's own log says what is deleted. What was followed stays readable until then.
-    pub fn adopt(&self, own: Deletes) {
+    /// From here on this node's own log, of this line, says what is deleted. What was followed stays readable until then.
+    pub fn adopt(&self, own: Deletes, line: &Line) {
         let new = own.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let applied = new.applied;
         let mut state = self.lock();
-        *state = State { line: state.line + 1, ..new };
+        let goes_on = !state.own && state.is_before(line);
+        *state = State { line: state.line + u64::from(!goes_on), ..new };
         self.applied.send_replace(applied);
     }
 
@@ -149,11 +160,7 @@ impl Deletes {
         if state.own {
             return;
         }
-        let goes_on = match (state.term, &line) {
-            (Some(term), Some(line)) => line.goes_on_from(term, state.applied),
-            (None, Some(_)) => state.applied == Sequence(0),
-            (_, None) => true,
-        };
+        let goes_on = line.as_ref().is_none_or(|line| state.is_before(line));
         if !goes_on {
             let (before, now) = (state.term, line.as_ref().map(|line| line.term));
             tracing::warn!(
@@ -372,7 +379,7 @@ mod tests {
         }
         let (found, through) = deletes.since(C, Sequence(0)).unwrap();
         assert_eq!((found.len(), through), (1, Sequence(10)));
-        deletes.adopt(Deletes::own(Epoch(4)));
+        deletes.adopt(Deletes::own(Epoch(4)), &line(log(4, 40), &[], 0));
         assert!(!deletes.add_followed(E, C, delete(11)), "its own log says what is deleted");
     }
 
@@ -381,7 +388,7 @@ mod tests {
         let deletes = following();
         deletes.disown();
         assert_eq!(deletes.applied(), Sequence(10));
-        deletes.adopt(Deletes::own(Epoch(4)));
+        deletes.adopt(Deletes::own(Epoch(4)), &line(log(4, 40), &[], 0));
         deletes.add(C, delete(12));
         deletes.disown();
         // Emptied: what came next would have a gap before it.
@@ -393,6 +400,25 @@ mod tests {
         LogId { epoch: Epoch(epoch), incarnation: Incarnation(incarnation) }
     }
 
+    fn line(term: LogId, before: &[LogId], recovered: u64) -> Line {
+        Line { term, before: before.to_vec(), recovered: Sequence(recovered) }
+    }
+
+    #[test]
+    fn of_an_older_writer_the_epoch_must_do() {
+        let next = || {
+            let next = Deletes::default();
+            next.begin(Epoch(4));
+            next
+        };
+        let deletes = following();
+        deletes.replace_with(next(), Some(line(log(4, 40), &[log(3, 30)], 10)));
+        assert_eq!(deletes.line(), 0);
+        let deletes = following();
+        deletes.replace_with(next(), Some(line(log(4, 40), &[log(3, 30)], 9)));
+        assert_eq!(deletes.line(), 1);
+    }
+
     #[test]
     fn another_line_of_time_is_told_by_its_terms_and_not_by_its_numbers() {
         let deletes = Deletes::default();
@@ -400,9 +426,8 @@ mod tests {
             let next = Deletes::default();
             next.begin(term.epoch);
             assert!(next.advance_followed(term.epoch, Sequence(applied)));
-            let line = Line { term, before: before.to_vec(), recovered: Sequence(recovered) };
             let was = deletes.line();
-            deletes.replace_with(next, Some(line));
+            deletes.replace_with(next, Some(line(term, before, recovered)));
             deletes.line() == was
         };
         assert!(follow(log(3, 30), &[], 0, 10), "nothing was applied before");
@@ -411,7 +436,9 @@ mod tests {
         assert!(!follow(log(4, 41), &[log(3, 30)], 12, 15), "the same numbers, another log");
         assert!(!follow(log(5, 50), &[log(3, 30), log(4, 41)], 14, 20), "a record less than was applied");
         assert!(!follow(log(7, 70), &[log(6, 60)], 99, 100), "its predecessor is not known");
-        deletes.adopt(Deletes::own(Epoch(8)));
+        let before = deletes.line();
+        deletes.adopt(Deletes::own(Epoch(8)), &line(log(8, 80), &[log(7, 70)], 100));
+        assert_eq!(deletes.line(), before, "its own log goes on from what it followed");
         let own = deletes.line();
         deletes.disown();
         assert!(deletes.line() > own, "what was applied from a log of one's own");

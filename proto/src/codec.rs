@@ -88,6 +88,8 @@ fn has_few_fields(mut bytes: &[u8]) -> bool {
             1 => Ok(8),
             2 => decode_varint(&mut bytes),
             5 => Ok(4),
+            // The fields of a group count one by one.
+            3 | 4 => Ok(0),
             _ => return true,
         };
         let Some(rest) = skip.ok().and_then(|n| bytes.get(usize::try_from(n).ok()?..)) else { return true };
@@ -108,6 +110,7 @@ mod tests {
         assert!(has_few_fields(&whole(MOST_FIELDS)));
         assert!(!has_few_fields(&whole(MOST_FIELDS + 1)));
         assert!(!has_few_fields(&[0x2a, 0].repeat(MOST_FIELDS + 1)));
+        assert!(!has_few_fields(&[vec![11, 12], [0x2a, 0].repeat(MOST_FIELDS + 1)].concat()));
         // A varint, eight bytes, four bytes, and what stands for nothing.
         assert!(has_few_fields(&[8, 0x80, 1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 13, 1, 2, 3, 4]));
         assert!(has_few_fields(&[0xff]) && has_few_fields(&[0x2a, 0x7f, 1]) && has_few_fields(&[7]));

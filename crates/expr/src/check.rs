@@ -114,7 +114,7 @@ impl Checker<'_> {
             },
             Node::Contains { mode, value, item } => {
                 let values = self.contained(value, item, *mode)?;
-                Ok(Predicate::Contains(*mode, values.0, values.1))
+                Ok(Predicate::Contains(*mode, values.0, values.1.into()))
             }
             _ => self.boolean_operand(tree),
         }
@@ -271,8 +271,8 @@ impl Checker<'_> {
                 ));
             }
         }
-        let values = values.into_iter().map(|v| self.typed_value(&operand, v)).collect();
-        Ok(Predicate::In(operand, values))
+        let values: Vec<Value> = values.into_iter().map(|v| self.typed_value(&operand, v)).collect();
+        Ok(Predicate::In(operand, values.into()))
     }
 
     fn like(&self, value: &Ast, pattern: &Ast) -> Result<Predicate> {

@@ -14,7 +14,7 @@ pub fn fold_and(parts: Vec<Predicate>) -> Predicate {
         Predicate::Not(inner) => listed(inner),
         _ => None,
     };
-    let join = |operand, values| Predicate::Not(Box::new(Predicate::In(operand, values)));
+    let join = |operand, values: Vec<Value>| Predicate::Not(Box::new(Predicate::In(operand, values.into())));
     fold(lists_joined(flat, list_of, join), true, Predicate::And)
 }
 
@@ -26,12 +26,13 @@ pub fn fold_or(parts: Vec<Predicate>) -> Predicate {
         }
         p => listed(p),
     };
-    fold(lists_joined(flat, list_of, Predicate::In), false, Predicate::Or)
+    let join = |operand, values: Vec<Value>| Predicate::In(operand, values.into());
+    fold(lists_joined(flat, list_of, join), false, Predicate::Or)
 }
 
 fn listed(p: &Predicate) -> Option<(Operand, Vec<Value>)> {
     match p {
-        Predicate::In(operand, values) => Some((operand.clone(), values.clone())),
+        Predicate::In(operand, values) => Some((operand.clone(), values.to_vec())),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 
 mod ast;
 mod check;
+mod constants;
 mod error;
 mod fold;
 mod lexer;
@@ -11,6 +12,7 @@ mod like;
 mod parser;
 mod predicate;
 
+pub use constants::Constants;
 pub use error::{Error, Result};
 pub use like::LikePattern;
 pub use predicate::{Arithmetic, Comparison, ContainsMode, Operand, Predicate, Step};

@@ -1,5 +1,6 @@
 //! The typed predicate: what a node evaluates over columns. Three-valued: a comparison with null is unknown.
 
+use crate::constants::Constants;
 use crate::like::LikePattern;
 use mishards_types::{DataType, FieldId, Value};
 
@@ -94,13 +95,13 @@ pub enum Predicate {
     Const(bool),
     Compare(Operand, Comparison, Operand),
     /// The operand equals one of the values.
-    In(Operand, Vec<Value>),
+    In(Operand, Constants),
     Like(Operand, LikePattern),
     IsNull(Operand),
     /// The JSON path is there and not null.
     Exists(Operand),
     /// An array (field or JSON) has one, all or any of the values.
-    Contains(ContainsMode, Operand, Vec<Value>),
+    Contains(ContainsMode, Operand, Constants),
     And(Vec<Predicate>),
     Or(Vec<Predicate>),
     Not(Box<Predicate>),

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::Result;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 const KEPT: usize = 16;
@@ -13,6 +14,7 @@ const NOTHING: &str = "/dev/null";
 const TRIES: u32 = 600;
 const PAUSE: Duration = Duration::from_millis(50);
 
+static NOTHING_OPEN: OnceLock<File> = OnceLock::new();
 static SPARE: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 fn spare() -> MutexGuard<'static, Vec<File>> {
@@ -21,6 +23,11 @@ fn spare() -> MutexGuard<'static, Vec<File>> {
 
 /// Takes the descriptors that are to be kept, as far as there are any.
 pub fn keep() {
+    if NOTHING_OPEN.get().is_none()
+        && let Ok(file) = File::open(NOTHING)
+    {
+        let _ = NOTHING_OPEN.set(file);
+    }
     let mut kept = spare();
     while kept.len() < KEPT
         && let Ok(file) = File::open(NOTHING)
@@ -50,7 +57,13 @@ pub fn open(open: impl Fn() -> Result<File>) -> Result<File> {
 /// Closes a file, unless its descriptor is one to be kept: closed, the next connection would have it.
 pub fn close(file: File) {
     let mut kept = spare();
-    if kept.len() < KEPT {
+    if kept.len() >= KEPT {
+        return;
+    }
+    // The file itself is let go of: its bytes may be free one day.
+    let Some(nothing) = NOTHING_OPEN.get() else { return };
+    // SAFETY: both are open, and `dup2` puts one in the other's place in one step.
+    if unsafe { libc::dup2(nothing.as_raw_fd(), file.as_raw_fd()) } >= 0 {
         kept.push(file);
     }
 }

@@ -30,8 +30,8 @@ pub struct Proof(Mutex<Seen>);
 enum Seen {
     #[default]
     Nothing,
-    /// Its heartbeat, or the lease that it holds in this term.
-    Beat,
+    /// Its heartbeat, or the lease that it holds; in this term.
+    Beat(u64),
     Lease(u64),
     /// That it may be ours, in this term: the database does not answer, or it writes nothing to one. Until then.
     Unknown(Duration, u64),
@@ -52,7 +52,7 @@ impl Proof {
         now: Duration,
     ) -> Result<(), String> {
         match &*self.lock() {
-            Seen::Beat => return Ok(()),
+            Seen::Beat(epoch) if *epoch == said.epoch => return Ok(()),
             Seen::Lease(epoch) if *epoch == said.epoch && said.writable => return Ok(()),
             Seen::Unknown(until, epoch) if now < *until && *epoch == said.epoch => return Ok(()),
             Seen::Foreign(why, until) if now < *until => return Err(why.clone()),
@@ -63,12 +63,18 @@ impl Proof {
         }
         let looked = tokio::time::timeout(2 * PATIENCE, identity.look_for(name, client)).await;
         let seen = match looked.unwrap_or(UNKNOWN) {
+            Seen::Beat(_) => Seen::Beat(said.epoch),
             Seen::Unknown(wait, _) => Seen::Unknown(now + wait, said.epoch),
             Seen::Foreign(why, wait) => Seen::Foreign(why, now + wait),
             seen => seen,
         };
         *self.lock() = seen.clone();
         if let Seen::Foreign(why, _) = seen { Err(why) } else { Ok(()) }
+    }
+
+    /// Whoever answers there next may be another process.
+    pub fn forget(&self) {
+        *self.lock() = Seen::Nothing;
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -85,55 +91,52 @@ impl Identity {
             Err(failure) if failure.is_of_the_node() || failure.kind == Kind::NotWriter => {
                 return Seen::Unknown(Duration::ZERO, 0);
             }
-            Err(failure) => return self.without_proof(&failure.error.message).await,
+            // Its database takes no writes; that may be so of ours as well.
+            Err(_) => return UNKNOWN,
         };
         let end = tokio::time::Instant::now() + PATIENCE;
+        let mut first = None;
         loop {
-            let Some(seen) = self.compare(name, &proof).await else { return UNKNOWN };
-            if !matches!(seen, Seen::Foreign(..)) || tokio::time::Instant::now() >= end {
+            let Some((seen, ours)) = self.compare(name, &proof).await else { return UNKNOWN };
+            if !matches!(seen, Seen::Foreign(..)) {
                 return seen;
+            }
+            let first = *first.get_or_insert(ours);
+            if tokio::time::Instant::now() >= end {
+                // A copy stands still; a replica that lags does not.
+                return if ours > first { UNKNOWN } else { seen };
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// One that cannot write to its database is believed only when ours does not answer either.
-    async fn without_proof(&self, why: &str) -> Seen {
-        match self.catalog.lease().await {
-            Ok(_) => {
-                let why =
-                    format!("it cannot write to its database, and so cannot show that it is ours: {why}");
-                Seen::Foreign(why, Duration::ZERO)
-            }
-            Err(_) => UNKNOWN,
-        }
-    }
-
-    /// What our database says of a proof; nothing when it does not answer.
-    async fn compare(&self, name: &str, proof: &ProveResponse) -> Option<Seen> {
+    /// What our database says of a proof, and how far it is; nothing when it does not answer.
+    async fn compare(&self, name: &str, proof: &ProveResponse) -> Option<(Seen, u64)> {
         if let (Some(heartbeats), Some(beat)) = (&self.heartbeats, proof.beat) {
             let rows = heartbeats.heartbeats().await.ok()?;
             let ours = rows.iter().find(|row| row.name == name).map(|row| row.beat);
-            return Some(match ours {
-                Some(ours) if ours >= beat => Seen::Beat,
+            let seen = match ours {
+                Some(ours) if ours >= beat => Seen::Beat(0),
                 Some(ours) => {
                     foreign(&format!("its heartbeat is at {beat}, and stands still at {ours} in ours"))
                 }
                 None => foreign("its heartbeat is not in ours"),
-            });
+            };
+            return Some((seen, ours.unwrap_or(0)));
         }
         let Some(HeldLease { epoch, incarnation, counter }) = proof.lease else {
-            return Some(UNKNOWN);
+            return Some((UNKNOWN, 0));
         };
         let ours = self.catalog.lease().await.ok()?;
         let same = (ours.epoch.0, ours.incarnation.0) == (epoch, incarnation) && ours.counter >= counter;
-        Some(match same {
+        let seen = match same {
             true => Seen::Lease(epoch),
             false => foreign(&format!(
                 "it holds the lease of term {epoch} at renewal {counter}; ours is of term {} at renewal {}",
                 ours.epoch, ours.counter
             )),
-        })
+        };
+        Some((seen, ours.counter))
     }
 }
 
@@ -186,17 +189,17 @@ mod tests {
         let (original, copy) = (catalog().await, catalog().await);
         let proof = beat(&original).await;
         let seen = identity(&original, true).compare("ro1", &proof).await;
-        assert!(matches!(seen, Some(Seen::Beat)));
-        let Some(Seen::Foreign(why, _)) = identity(&copy, true).compare("ro1", &proof).await else {
+        assert!(matches!(seen, Some((Seen::Beat(_), 2))));
+        let Some((Seen::Foreign(why, _), 1)) = identity(&copy, true).compare("ro1", &proof).await else {
             panic!("it is taken for ours")
         };
         assert!(why.contains("at 2, and stands still at 1") && why.contains("mishards rename"), "{why}");
         copy.clear().await.unwrap();
-        assert!(matches!(identity(&copy, true).compare("ro1", &proof).await, Some(Seen::Foreign(..))));
+        assert!(matches!(identity(&copy, true).compare("ro1", &proof).await, Some((Seen::Foreign(..), _))));
 
         let proof = lease(&original).await;
-        assert!(matches!(identity(&original, false).compare("w", &proof).await, Some(Seen::Lease(1))));
-        assert!(matches!(identity(&copy, false).compare("w", &proof).await, Some(Seen::Foreign(..))));
+        assert!(matches!(identity(&original, false).compare("w", &proof).await, Some((Seen::Lease(1), _))));
+        assert!(matches!(identity(&copy, false).compare("w", &proof).await, Some((Seen::Foreign(..), _))));
     }
 
     #[tokio::test]
@@ -206,9 +209,9 @@ mod tests {
         let log = LogId { epoch: Epoch(2), incarnation: Incarnation(0xb) };
         let seen = copy.lease().await.unwrap();
         copy.take_over(&Takeover::new(seen, log, 2)).await.unwrap();
-        assert!(matches!(identity(&copy, false).compare("w", &proof).await, Some(Seen::Foreign(..))));
+        assert!(matches!(identity(&copy, false).compare("w", &proof).await, Some((Seen::Foreign(..), _))));
         // It writes to no catalog.
         let nothing = ProveResponse::default();
-        assert!(matches!(identity(&copy, true).compare("ro1", &nothing).await, Some(Seen::Unknown(..))));
+        assert!(matches!(identity(&copy, true).compare("ro1", &nothing).await, Some((Seen::Unknown(..), _))));
     }
 }

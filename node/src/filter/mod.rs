@@ -11,7 +11,7 @@ use crate::unit::Unit;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_schema::DataType as Arrow;
-use mishards_expr::{Comparison, ContainsMode, LikePattern, Operand, Predicate};
+use mishards_expr::{Comparison, Constants, ContainsMode, LikePattern, Operand, Predicate};
 use mishards_types::{Bitmap, Value};
 use operand::{Cell, Cells};
 use set::ValueSet;
@@ -191,8 +191,8 @@ fn mask_nulls(array: &dyn Array, mut yes: Bitmap) -> Ternary {
     Ternary { yes, unknown }
 }
 
-fn in_set(unit: &Unit, operand: &Operand, values: &[Value], cancel: &Cancel) -> Ternary {
-    let (cells, set) = (Cells::new(unit, operand), ValueSet::new(values));
+fn in_set(unit: &Unit, operand: &Operand, values: &Constants, cancel: &Cancel) -> Ternary {
+    let (cells, set) = (Cells::new(unit, operand), values.made(ValueSet::new));
     Ternary::from_fn(unit.rows.len(), cancel, |row| set.contains(&cells.get(row)))
 }
 
@@ -220,10 +220,10 @@ fn contains(
     unit: &Unit,
     mode: ContainsMode,
     operand: &Operand,
-    values: &[Value],
+    values: &Constants,
     cancel: &Cancel,
 ) -> Ternary {
-    let (cells, set) = (Cells::new(unit, operand), ValueSet::new(values));
+    let (cells, set) = (Cells::new(unit, operand), values.made(ValueSet::new));
     let mut seen = vec![0usize; set.len()];
     Ternary::from_fn(unit.rows.len(), cancel, |row| {
         let (mut any, mut distinct) = (false, 0);

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 /// Distinct constants by type, numbered. Numbers are one family: 1 and 1.0 are one value.
 #[derive(Default)]
-pub struct ValueSet<'a> {
+pub struct ValueSet {
     ints: HashMap<i64, usize>,
     /// Those that no integer equals, by their bits.
     floats: HashMap<u64, usize>,
-    texts: HashMap<&'a str, usize>,
+    texts: HashMap<Box<str>, usize>,
     bools: [Option<usize>; 2],
     lists: HashMap<String, usize>,
     len: usize,
@@ -36,8 +36,8 @@ fn canonical(cell: &Cell) -> String {
     }
 }
 
-impl<'a> ValueSet<'a> {
-    pub fn new(values: &'a [Value]) -> ValueSet<'a> {
+impl ValueSet {
+    pub fn new(values: &[Value]) -> ValueSet {
         let mut set = ValueSet::default();
         for value in values {
             let next = set.len;
@@ -48,7 +48,7 @@ impl<'a> ValueSet<'a> {
                     Some(v) => *set.ints.entry(v).or_insert(next),
                     None => *set.floats.entry(v.to_bits()).or_insert(next),
                 },
-                Value::Str(v) => *set.texts.entry(v.as_str()).or_insert(next),
+                Value::Str(v) => *set.texts.entry(v.as_str().into()).or_insert(next),
                 Value::Array(_) => *set.lists.entry(canonical(&Cell::from_value(value))).or_insert(next),
             };
             set.len += usize::from(number == next);

@@ -51,13 +51,19 @@ pub fn evaluate(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<T
     with_nulls(unit, field, yes)
 }
 
+/// A key is found in the index in the time that so many rows take to be looked up in a set, about.
+const KEYS_OF_SCAN: usize = 4;
+
 /// Keys that are named: each is found in the key index, whatever the number of rows.
 fn by_key(unit: &Unit, predicate: &Predicate, cancel: &Cancel) -> Option<Ternary> {
     let (operand, values) = match predicate {
         Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) => {
             (operand, std::slice::from_ref(value))
         }
-        Predicate::In(operand, values) => (operand, values.as_slice()),
+        // Many keys are looked up in a set sooner than each in the index.
+        Predicate::In(operand, values) if values.len() * KEYS_OF_SCAN <= unit.rows.len() => {
+            (operand, &values[..])
+        }
         _ => return None,
     };
     if !matches!(operand, Operand::Column { field, .. } if *field == unit.rows.primary()) {

@@ -38,3 +38,21 @@ pub fn best_groups(
     }
     (out, full >= k)
 }
+
+/// Rows of a group that are held beyond those that may be shown, for some may be copies of which another unit has a newer one.
+const SPARE: usize = 16;
+
+/// From rows of one unit in order, the first of each group: no fewer than may be shown.
+pub fn best_of_each(grouping: &Grouping, units: &[Arc<Unit>], found: Vec<Found>) -> Vec<Found> {
+    let mut sizes: HashMap<String, usize> = HashMap::new();
+    let mut is_among = |row: &Found| {
+        let key = group_key(&units[row.unit], &grouping.key, row.row);
+        if !grouping.only.is_empty() && !grouping.only.contains(&key) {
+            return false;
+        }
+        let size = sizes.entry(key).or_default();
+        *size += 1;
+        *size <= 2 * grouping.size + SPARE
+    };
+    found.into_iter().filter(|row| is_among(row)).collect()
+}

@@ -176,42 +176,93 @@ async fn by_unit(
     filters: Vec<Option<Bitmap>>,
     cancel: Cancel,
 ) -> Result<Vec<Hits>> {
-    let (filters, number) = (Arc::new(filters), units.len());
+    let filters = Arc::new(filters);
     // The lists of all units wait until the last of their query is there.
-    let at_once = (HELD_ROWS / (number * job.first_rows()).max(1)).clamp(1, job.nq);
+    let at_once = (HELD_ROWS / (units.len() * job.first_rows()).max(1)).clamp(1, job.nq);
     let mut all = Vec::with_capacity(job.nq);
     for first in (0..job.nq).step_by(at_once) {
-        let queries = first..(first + at_once).min(job.nq);
-        let (of, nq) =
-            ((Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone()), queries.len());
+        let queries: Vec<usize> = (first..(first + at_once).min(job.nq)).collect();
+        let of = Round { job: &job, units: &units, filters: &filters, cancel: &cancel };
+        let found = of.run(pools, queries.clone(), job.first_rows()).await?;
+        let again: Vec<usize> =
+            queries.into_iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(q, _)| q).collect();
+        let mut longer = of.finish(pools, again).await?.into_iter();
+        all.extend(found.into_iter().map(|hits| hits.or_else(|| longer.next()).unwrap_or_default()));
+    }
+    Ok(all)
+}
+
+/// Queries of which each unit is a slice of its own.
+struct Round<'a> {
+    job: &'a Arc<SearchJob>,
+    units: &'a Arc<Vec<Arc<Unit>>>,
+    filters: &'a Arc<Vec<Option<Bitmap>>>,
+    cancel: &'a Cancel,
+}
+
+impl Round<'_> {
+    /// What some queries answer of the `k` best rows of each unit; nothing for those that need longer lists.
+    async fn run(&self, pools: &Pools, queries: Vec<usize>, k: usize) -> Result<Vec<Option<Hits>>> {
+        let (of, number, nq) = (self.shared(), self.units.len(), queries.len());
+        let asked = queries.clone();
         let best = move |slice: usize| {
             let (job, units, filters, cancel) = &of;
-            let (q, index) = (first + slice / number, slice % number);
+            let (q, index) = (asked[slice / number], slice % number);
             let query = job.query(q);
             let (unit, filter) = (&units[index], filters[index].as_ref());
-            let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(job.first_rows())?;
-            if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(hits) }
+            let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(k)?;
+            if cancel.is_cancelled() {
+                return Err(Failure::internal("the caller went away"));
+            }
+            Ok(of_groups(job, units, hits))
         };
         let mut hits = pools.slices(nq * number, best).await?.into_iter();
         let lists: Vec<Mutex<Vec<UnitHits>>> =
             (0..nq).map(|_| Mutex::new(hits.by_ref().take(number).collect())).collect();
-        let (job, units, filters, cancel) =
-            (Arc::clone(&job), Arc::clone(&units), Arc::clone(&filters), cancel.clone());
+        let of = self.shared();
         let finish = move |i: usize| {
+            let (job, units, filters, cancel) = &of;
             let lists = std::mem::take(&mut *lists[i].lock().unwrap_or_else(PoisonError::into_inner));
             limits::check_gathered(
                 lists.iter().map(|list| list.found.len()).sum(),
                 lists.iter().map(UnitHits::bytes).sum(),
             )?;
-            let q = first + i;
-            match finished(&job, &job.query(q), &units, &filters, &cancel, lists)? {
-                Some(hits) => Ok(hits),
-                None => one_query(&job, q, &units, &filters, &cancel),
-            }
+            finished(job, &job.query(queries[i]), units, filters, cancel, lists)
         };
-        all.extend(pools.slices(nq, finish).await?);
+        pools.slices(nq, finish).await
     }
-    Ok(all)
+
+    /// Queries whose first lists were too short: one after the other with all rows for groups, else each in a slice.
+    async fn finish(&self, pools: &Pools, queries: Vec<usize>) -> Result<Vec<Hits>> {
+        if self.job.group.is_none() {
+            let of = self.shared();
+            let number = queries.len();
+            let one = move |i: usize| one_query(&of.0, queries[i], &of.1, &of.2, &of.3);
+            return pools.slices(number, one).await;
+        }
+        let mut all = Vec::with_capacity(queries.len());
+        for q in queries {
+            all.extend(
+                self.run(pools, vec![q], usize::MAX).await?.into_iter().map(Option::unwrap_or_default),
+            );
+        }
+        Ok(all)
+    }
+
+    #[expect(clippy::type_complexity, reason = "what a slice takes along")]
+    fn shared(&self) -> (Arc<SearchJob>, Arc<Vec<Arc<Unit>>>, Arc<Vec<Option<Bitmap>>>, Cancel) {
+        (Arc::clone(self.job), Arc::clone(self.units), Arc::clone(self.filters), self.cancel.clone())
+    }
+}
+
+/// Of a list that has all rows of its unit, those that may be shown of their groups: the others need not be held.
+fn of_groups(job: &SearchJob, units: &[Arc<Unit>], hits: UnitHits) -> UnitHits {
+    match &job.group {
+        Some(grouping) if !hits.is_cut => {
+            UnitHits { found: group::best_of_each(grouping, units, hits.found), ..hits }
+        }
+        _ => hits,
+    }
 }
 
 fn probes<'a>(
@@ -239,7 +290,7 @@ fn one_query(
     loop {
         let (mut lists, mut held) = (Vec::with_capacity(probes.len()), (0, 0));
         for probe in &probes {
-            let hits = probe.best(k)?;
+            let hits = of_groups(job, units, probe.best(k)?);
             held = (held.0 + hits.found.len(), held.1 + hits.bytes());
             limits::check_gathered(held.0, held.1)?;
             lists.push(hits);
@@ -250,8 +301,8 @@ fn one_query(
         if let Some(hits) = finished(job, &query, units, filters, cancel, lists)? {
             return Ok(hits);
         }
-        // Copies that are not shown took places in some lists, or groups lack rows: these lists are to be longer.
-        k = k.saturating_mul(if job.group.is_some() { 8 } else { 2 });
+        // Copies that are not shown took places in some lists: these are to be longer. Groups that lack rows want all.
+        k = if job.group.is_some() { usize::MAX } else { k.saturating_mul(2) };
     }
 }
 

@@ -10,6 +10,9 @@ use mishards_segment::{Delete, Tombstone, encode_deletes, encode_delta};
 use mishards_types::{CollectionId, SegmentId, Sequence};
 use std::sync::Arc;
 
+/// Segments whose folded deletes are published in one commit.
+const FOLDED_AT_ONCE: usize = 64;
+
 /// A collection with more delta files than this has them folded.
 const FOLD_FILES: usize = 3;
 
@@ -91,16 +94,20 @@ impl Writer {
                 continue;
             }
             let through = files.iter().map(|f| f.through).max().unwrap_or_default();
-            let mut folded = Vec::new();
-            for segment in view.snapshot.segments_of(collection.id).filter(|s| s.folded_through < through) {
-                match self.fold_segment(collection, segment, &files).await {
-                    Ok(one) => folded.push(one),
-                    Err(e) => {
-                        tracing::warn!(segment = segment.id.0, error = %e, "deletes could not be folded into a segment");
+            let behind: Vec<&Arc<Segment>> =
+                view.snapshot.segments_of(collection.id).filter(|s| s.folded_through < through).collect();
+            for some in behind.chunks(FOLDED_AT_ONCE) {
+                let mut folded = Vec::new();
+                for segment in some {
+                    match self.fold_segment(collection, segment, &files).await {
+                        Ok(one) => folded.push(one),
+                        Err(e) => {
+                            tracing::warn!(segment = segment.id.0, error = %e, "deletes could not be folded into a segment");
+                        }
                     }
                 }
+                self.publish_folded(folded).await?;
             }
-            self.publish_folded(folded).await?;
             self.drop_folded(collection.id).await?;
         }
         Ok(())
@@ -132,9 +139,10 @@ impl Writer {
         Ok(Folded { segment: segment.id, deleted_rows, through: folded, file })
     }
 
-    /// Publishes what was folded into the segments of a collection, in one commit.
+    /// Publishes what was folded into some segments, in one commit.
     async fn publish_folded(&self, folded: Vec<Folded>) -> Result<()> {
-        let files = folded.iter().filter_map(|one| one.file.clone()).collect();
+        let files: Vec<FileRef> = folded.iter().filter_map(|one| one.file.clone()).collect();
+        let (made, segments) = (files.clone(), folded.iter().map(|one| one.segment).collect::<Vec<_>>());
         let plan = |snapshot: &Snapshot| {
             let moved = folded.into_iter().filter_map(|one| {
                 let mut current = (**snapshot.segment(one.segment)?).clone();
@@ -146,7 +154,18 @@ impl Writer {
             });
             Ok(moved.collect())
         };
-        self.commit_files(files, plan, |_| {}).await.map(drop)
+        self.commit_files(files, plan, |_| {}).await?;
+        // Those of segments that a merge replaced meanwhile.
+        let snapshot = Arc::clone(&self.view().snapshot);
+        let is_gone = |id: &SegmentId| snapshot.segment(*id).is_none();
+        if segments.iter().any(is_gone) {
+            let named = |file: &FileRef| {
+                let of = segments.iter().filter_map(|id| snapshot.segment(*id));
+                of.filter_map(|s| s.delete_file.as_ref()).any(|named| named.path == file.path)
+            };
+            self.discard(made.into_iter().filter(|file| !named(file)).collect()).await;
+        }
+        Ok(())
     }
 
     /// A segment that is being written knows only the deletes of its start.

@@ -56,10 +56,6 @@ impl Writer {
     }
 
     async fn renew_once(&self) {
-        if self.sync_hangs() {
-            tracing::warn!("a sync of the log takes longer than the lease: it is not renewed");
-            return;
-        }
         if let Err(e) = self.renew().await
             && e.kind != Kind::Fenced
         {
@@ -72,6 +68,10 @@ impl Writer {
 
     /// Renews the lease now. The term ends when somebody else has it, or the catalog went back in time.
     pub async fn renew(&self) -> mishards_catalog::Result<Lease> {
+        if self.sync_hangs() {
+            let text = "a sync of the log takes longer than the lease: it is not renewed";
+            return Err(mishards_catalog::Error::new(Kind::Unavailable, text));
+        }
         let ours = self.view().snapshot.version;
         let renewed = self.parts.catalog.renew(self.log_id.epoch, self.log_id.incarnation).await;
         match &renewed {

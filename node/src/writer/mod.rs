@@ -148,7 +148,7 @@ impl Writer {
         let kept = lease::keep(&parts, log_id);
         let recovered = recovery::recover(&parts, taken).await?;
         takeover::confirm(&parts, log_id).await?;
-        deletes.adopt(recovered.deletes);
+        deletes.adopt(recovered.deletes, &recovered.line);
         let version = recovered.state.snapshot.version;
         let (log, records) = LogQueue::new();
         let writer = Arc::new(Writer {

@@ -2,10 +2,12 @@
 //! what is left, and make a copy a cluster of its own.
 
 use super::losses::Losses;
-use super::{Writer, WriterParts, lost_commits, recovery};
+use super::{Writer, WriterParts, lost_commits, recovery, takeover};
 use crate::directory::rename_directory;
 use crate::{Failure, Result};
 use mishards_catalog::{Change, EntityKind, LogEntry, Snapshot};
+use mishards_storage::Entry;
+use mishards_types::Epoch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub async fn rename_cluster(parts: &WriterParts, name: &str) -> Result<String> {
     let loaded = parts.catalog.load().await?.ok_or_else(|| {
         Failure::internal("the catalog is empty: no writable node has ever been started with it")
     })?;
+    let before = directory_now(parts).await?;
     let patience = parts.ingest.lease_ttl + Duration::from_secs(1);
     tokio::time::sleep(patience).await;
     let now = parts.catalog.lease().await?;
@@ -41,10 +44,31 @@ pub async fn rename_cluster(parts: &WriterParts, name: &str) -> Result<String> {
             now.epoch
         )));
     }
+    let after = directory_now(parts).await?;
+    if before != after {
+        return Err(Failure::internal(
+            "the log in the shared directory grows: a writable node of another catalog lives in it. Is cluster.shared_dir that of the \
+             copy?",
+        ));
+    }
+    if after.0 > loaded.lease.epoch {
+        return Err(Failure::internal(format!(
+            "the shared directory has been written to in term {}, the catalog knows terms up to {}: they are not of one copy. Is \
+             cluster.shared_dir that of the copy?",
+            after.0, loaded.lease.epoch
+        )));
+    }
     let (storage, entropy, to) = (Arc::clone(&parts.storage), Arc::clone(&parts.entropy), name.to_owned());
     parts.pools.io(move || rename_directory(&*storage, &to, &*entropy)).await?;
     parts.catalog.rename(name).await?;
     Ok(loaded.cluster_id)
+}
+
+/// The newest term of the shared directory, and the files of its logs.
+async fn directory_now(parts: &WriterParts) -> Result<(Epoch, Vec<Entry>)> {
+    let storage = Arc::clone(&parts.storage);
+    let look = move || Ok((takeover::newest_term(&*storage)?, storage.list("log")?));
+    parts.pools.io(look).await
 }
 
 impl Writer {

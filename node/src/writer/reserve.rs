@@ -20,14 +20,16 @@ const PLENTY: u64 = 8;
 pub async fn make_room(parts: &WriterParts) -> Result<()> {
     let storage = Arc::clone(&parts.storage);
     let free = move || -> Result<Option<Space>> {
-        let lacks = |space: Option<Space>| space.is_some_and(|s| s.total > 0 && s.free < NEEDED);
-        let space = storage.space()?;
-        if !lacks(space) {
-            return Ok(None);
+        let has_less_than = |bytes| move |space: &Space| space.total > 0 && space.free < bytes;
+        if storage.space()?.filter(has_less_than(BYTES as u64)).is_some()
+            && !storage.list(DIRECTORY)?.is_empty()
+        {
+            tracing::warn!(
+                "the shared directory's disk is full: its reserve is given up, so that reads go on"
+            );
+            storage.remove(FILE)?;
         }
-        tracing::warn!("the shared directory's disk is full: its reserve is given up, so that reads go on");
-        storage.remove(FILE)?;
-        Ok(storage.space()?.filter(|space| lacks(Some(*space))))
+        Ok(storage.space()?.filter(has_less_than(NEEDED)))
     };
     match parts.pools.io(free).await? {
         None => Ok(()),

@@ -7,7 +7,7 @@ use crate::directory::{claim_directory, mark_directory};
 use crate::{Failure, Result};
 use mishards_catalog::{Change, EntityKind, Kind as CatalogKind, Lease, Loaded, LogEntry, Takeover};
 use mishards_storage::{Kind as StorageKind, Storage};
-use mishards_types::{Epoch, Incarnation, LogId, checksum};
+use mishards_types::{Code, Epoch, Error, Incarnation, LogId, checksum};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +33,7 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         false => wait_for_silence(parts, loaded.lease).await?,
     };
     let storage = Arc::clone(&parts.storage);
-    let used = parts
-        .pools
-        .io(move || Ok(read_marker(&*storage)?.max(lost_commits::newest_term(&*storage)?)))
-        .await?;
+    let used = parts.pools.io(move || newest_term(&*storage)).await?;
     let log = LogId { epoch: Epoch(seen.epoch.0.max(used.0) + 1), incarnation };
     // As late as can be: what is compared is what is taken over.
     let loaded = parts.catalog.load().await?.ok_or_else(|| Failure::internal("the catalog has gone"))?;
@@ -166,6 +163,11 @@ async fn wait_for_silence(parts: &WriterParts, mut seen: Lease) -> Result<Lease>
     Ok(seen)
 }
 
+/// The newest term that the directory knows of.
+pub fn newest_term(storage: &dyn Storage) -> Result<Epoch> {
+    Ok(read_marker(storage)?.max(lost_commits::newest_term(storage)?))
+}
+
 /// The epoch in the marker file; 0 when there is none. Its format is that of the directory, whose marker was read before: a
 /// newer one is refused there.
 fn read_marker(storage: &dyn Storage) -> Result<Epoch> {
@@ -194,6 +196,9 @@ fn write_marker(storage: &dyn Storage, epoch: Epoch) -> Result<()> {
 pub fn log_failure(e: mishards_wal::Error) -> Failure {
     match e {
         mishards_wal::Error::Fenced { .. } | mishards_wal::Error::Dead { .. } => Failure::not_writer(e),
+        full @ mishards_wal::Error::Full { .. } => {
+            Failure::from(Error::new(Code::DISK_LIMIT, full.to_string()))
+        }
         mishards_wal::Error::Storage(e) => Failure::from(mishards_types::Error::unavailable(e)),
         damaged => Failure::unreadable(damaged),
     }

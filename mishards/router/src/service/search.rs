@@ -211,18 +211,37 @@ fn known_whole(lists: &[Vec<Row>], k: usize) -> Option<(f32, Key)> {
 #[derive(Clone, Default)]
 pub(super) struct Gathered(Arc<(AtomicUsize, AtomicUsize)>);
 
+/// An answer that is counted, and not when it is given up: another one was faster.
+struct Counted {
+    of: Gathered,
+    rows: usize,
+    bytes: usize,
+    is_kept: bool,
+}
+
 impl Gathered {
     /// Refuses more than may be held.
-    fn add(&self, batch: &RowBatch) -> Result<()> {
+    fn add(&self, batch: &RowBatch) -> Result<Counted> {
         let texts = match batch.keys.as_ref().and_then(|keys| keys.id_field.as_ref()) {
             Some(IdField::StrId(list)) => list.data.iter().map(String::len).sum(),
             _ => 0,
         };
         let rows = batch.rows.len();
-        let bytes = rows * limits::HIT_BYTES + texts;
+        let counted =
+            Counted { of: self.clone(), rows, bytes: rows * limits::HIT_BYTES + texts, is_kept: false };
         let (all, held) = &*self.0;
         let rows = all.fetch_add(rows, Ordering::Relaxed) + rows;
-        limits::check_gathered(rows, held.fetch_add(bytes, Ordering::Relaxed) + bytes)
+        let bytes = held.fetch_add(counted.bytes, Ordering::Relaxed) + counted.bytes;
+        limits::check_gathered(rows, bytes).map(|()| counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.of.0.0.fetch_sub(self.rows, Ordering::Relaxed);
+            self.of.0.1.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -233,12 +252,15 @@ pub(super) async fn checked(
     about: About,
     gathered: &Gathered,
 ) -> std::result::Result<Answer<Vec<Vec<Row>>>, Failure> {
-    gathered.add(&batch)?;
+    let mut counted = gathered.add(&batch)?;
     let served = batch.served.clone();
     batch.count = 0;
     let bytes = batch.rows.len() * ROW_BYTES;
     match off_workers(bytes, move |left| decode(batch, queries, &about, left)).await? {
-        Some(value) => Ok(Answer { value, served }),
+        Some(value) => {
+            counted.is_kept = true;
+            Ok(Answer { value, served })
+        }
         None => Err(does_not_fit(served.as_ref())),
     }
 }

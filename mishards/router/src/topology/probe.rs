@@ -50,7 +50,10 @@ impl Topology {
     async fn probe(&self, contact: &Contact) -> Probe {
         match self.describe(contact).await {
             None => Probe::Late,
-            Some(Err(_)) => Probe::Fails,
+            Some(Err(_)) => {
+                contact.proof.forget();
+                Probe::Fails
+            }
             Some(Ok(said)) => match self.belongs(contact, &said).await {
                 Ok(()) => Probe::Answers(Box::new(Node {
                     key: contact.name.clone(),
