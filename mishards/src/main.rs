@@ -37,6 +37,9 @@ fn run(cli: cli::Cli) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|e| format!("cannot start the runtime: {e}"))?;
+    // The process ends as soon as its role has. A runtime that is shut down would take the timers away from work that goes on
+    // beside its workers meanwhile; what must be on disk is there before a role ends.
+    let runtime = std::mem::ManuallyDrop::new(runtime);
     match cli.command {
         cli::Command::Config { config } => {
             let config = config::load(config.as_deref(), &[])?;
