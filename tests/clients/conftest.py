@@ -2,13 +2,17 @@
 
 import logging
 import re
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import CONNECT_WITHIN, Cluster, Deployment, Server
+from harness import CONNECT_WITHIN, HERE, Cluster, Deployment, Server
 from pymilvus import MilvusClient
+
+sys.path.insert(0, str(HERE.parent / "servers"))
+from servers import Mariadb  # noqa: E402
 
 DEPLOYMENTS = {"standalone": Server, "cluster": Cluster}
 
@@ -86,6 +90,16 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
     cluster.start()
     yield cluster
     cluster.end()
+
+
+@pytest.fixture
+def database() -> Iterator[Mariadb]:
+    """A database server with an empty database for a cluster."""
+    server = Mariadb()
+    server.start()
+    server.sql("create database mishards character set utf8mb4")
+    yield server
+    server.close()
 
 
 @pytest.fixture

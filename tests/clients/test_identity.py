@@ -28,15 +28,6 @@ COPY = "restored"
 TABLES = "select group_concat(table_name) from information_schema.tables where table_schema = 'mishards'"
 
 
-@pytest.fixture
-def database():
-    server = Mariadb()
-    server.start()
-    server.sql("create database mishards character set utf8mb4")
-    yield server
-    server.close()
-
-
 def copy_database(database: Mariadb, name: str) -> str:
     """All tables as they are at one moment. The answer is the copy's address."""
     tables = database.sql(TABLES).split(",")

@@ -2,32 +2,18 @@
 stopped, the database goes away. Nothing acknowledged is lost, and nobody but this test starts anything again."""
 
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from harness import CONNECT_WITHIN, READY_WITHIN, MysqlCluster
 from pymilvus import MilvusClient, MilvusException
 from tables import FLAT_L2, KEY, NUMBER, create, insert, random_vectors, rows_of, vector, wait_for
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "servers"))
-from servers import Mariadb  # noqa: E402
-
 pytestmark = [pytest.mark.targets("cluster"), pytest.mark.timeout(240)]
 
 DIM = 8
 RESUMED_WITHIN = 10  # The lease of 2 s, the second that a taker adds, and time for a busy machine.
-
-
-@pytest.fixture
-def database():
-    server = Mariadb()
-    server.start()
-    server.sql("create database mishards character set utf8mb4")
-    yield server
-    server.close()
 
 
 @pytest.fixture
