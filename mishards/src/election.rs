@@ -3,8 +3,12 @@
 //! On a local file system a lock on the shared directory proves that the writer which had it is dead, and its successor
 //! goes on at once. Where the lock cannot be had (another host's writer, or one of this host that is stopped), the lease
 //! decides: it is taken when nobody has renewed it for its TTL and a second.
+//!
+//! A term that has ended by itself (a sync that failed, a catalog that went back in time) is followed by another one of the
+//! same process, which answers reads meanwhile.
 
 use crate::parts::Base;
+use crate::peers::Peers;
 use mishards_node::{Node, Others, Writer, WriterParts, silent_lease};
 use mishards_storage::DirLock;
 use mishards_types::Code;
@@ -46,6 +50,39 @@ pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Res
             Err(e) => tracing::warn!(error = %e, "this node is not the writer yet, trying again"),
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Makes a node the writable one again after each end of its term. Where there are `others`, one of them may be that
+/// meanwhile: then it is followed. The answer says why this node cannot write any more.
+pub async fn stay_writer(
+    node: &Node,
+    parts: &WriterParts,
+    base: &Base,
+    others: Option<Arc<Peers>>,
+    first: Arc<Writer>,
+) -> String {
+    let mut writer = first;
+    loop {
+        writer.ended().await;
+        let ended = writer.log_id();
+        node.retire(writer);
+        // Without the database there is no new term either; reads go on.
+        if others.is_none()
+            && let Ok(lease) = parts.catalog.lease().await
+            && lease.epoch > ended.epoch
+        {
+            return format!("another writer has taken over: epoch {} has begun after {ended}", lease.epoch);
+        }
+        tracing::warn!(log = %ended, "answering reads until a new term has begun");
+        let follow = others.clone().map(|peers| tokio::spawn(node.follow_log(peers, parts.ingest.window)));
+        let again = become_writer(node, parts, base).await;
+        follow.inspect(|follow| follow.abort());
+        match again {
+            Ok(again) => writer = again,
+            Err(e) => return e,
+        }
+        tracing::info!(log = %writer.log_id(), "a new term has begun, writes go on");
     }
 }
 

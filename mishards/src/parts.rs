@@ -18,7 +18,7 @@ use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use tokio::net::TcpListener;
 
 const MEMORY_SHARE: u64 = 4;
@@ -47,6 +47,7 @@ pub struct Base {
     pub registry: Registry,
     traces: Traces,
     database: OnceLock<Database>,
+    lock: Mutex<Weak<DirLock>>,
 }
 
 impl Base {
@@ -60,6 +61,7 @@ impl Base {
             entropy: Arc::new(SystemEntropy),
             registry: Registry::new(),
             database: OnceLock::new(),
+            lock: Mutex::default(),
         })
     }
 
@@ -99,9 +101,15 @@ impl Base {
         Ok(Arc::new(copies))
     }
 
-    /// Locks the shared directory against a second writer on this host.
+    /// Locks the shared directory against a second writer on this host. Within this process the lock is one.
     pub fn lock(&self) -> Result<Arc<DirLock>, String> {
-        DirLock::acquire(self.shared_dir()).map(Arc::new).map_err(text)
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = held.upgrade() {
+            return Ok(lock);
+        }
+        let lock = DirLock::acquire(self.shared_dir()).map(Arc::new).map_err(text)?;
+        *held = Arc::downgrade(&lock);
+        Ok(lock)
     }
 
     /// Whether no other host sees the shared directory, so that a lock on it says who lives.
@@ -214,6 +222,7 @@ impl Base {
             ingest,
             others: Others::Unknown,
             accept_losses: false,
+            terms: Default::default(),
         };
         Ok((node, parts))
     }

@@ -5,7 +5,7 @@ use crate::parts::{Base, connect_grpc, connect_local};
 use crate::peers::Peers;
 use crate::{client_server, discovery, election, node_server, ops, shutdown};
 use mishards_discovery::{Announced, Discovery};
-use mishards_node::{Node, Others, Writer};
+use mishards_node::{Node, Others};
 use mishards_proto::off_worker::OffWorker;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +31,14 @@ pub async fn standalone(config: Config) -> Result<(), String> {
         Some(Arc::clone(&router)),
         CancellationToken::new(),
     ));
-    let writer = node.become_writer(parts).await.map_err(|e| e.to_string())?;
+    let writer = node.become_writer(parts.clone()).await.map_err(|e| e.to_string())?;
     tracing::info!(address = base.config.text("server.listen"), data_dir = %base.shared_dir().display(), "serving Milvus clients");
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let serve = client_server::serve(clients, router, max, stop.clone());
-    let served = until_done(serve, Some(&writer), &stop, base.config.duration("server.drain_seconds")?).await;
-    writer.drain().await;
+    let patience = base.config.duration("server.drain_seconds")?;
+    let terms = election::stay_writer(&node, &parts, &base, None, writer);
+    let served = until_done(serve, Some((&node, terms)), &stop, patience).await;
+    node.drain().await;
     served
 }
 
@@ -53,7 +55,7 @@ pub async fn router(config: Config) -> Result<(), String> {
     let max = base.config.number("protocol.max_request_bytes")? as usize;
     let closing = after(stop, base.config.duration("server.leave_seconds")?);
     let serve = client_server::serve(clients, router, max, closing.clone());
-    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
+    until_done(serve, READS_ONLY, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// The writable node of a cluster: stands by while another one writes, and answers like a read-only node until then.
@@ -70,7 +72,8 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     if let Some(presence) = base.presence()? {
         node.found_by(presence);
     }
-    let follow = tokio::spawn(node.follow_log(base.peers(&discovery)?, parts.ingest.window));
+    let peers = base.peers(&discovery)?;
+    let follow = tokio::spawn(node.follow_log(Arc::clone(&peers) as _, parts.ingest.window));
     tokio::spawn(node.tidy());
     let announced = announce(&base, discovery)?;
     let patience = base.config.duration("server.drain_seconds")?;
@@ -88,11 +91,12 @@ pub async fn writable_node(config: Config) -> Result<(), String> {
     };
     let writer = tokio::select! {
         writer = elected => writer?,
-        () = stop.cancelled() => return until_done(served, None, &stop, patience).await,
+        () = stop.cancelled() => return until_done(served, READS_ONLY, &stop, patience).await,
     };
     tracing::info!(address = base.config.text("server.listen"), "serving as the writable node");
-    let served = until_done(served, Some(&writer), &stop, patience).await;
-    writer.drain().await;
+    let terms = election::stay_writer(&node, &parts, &base, Some(peers), writer);
+    let served = until_done(served, Some((&node, terms)), &stop, patience).await;
+    node.drain().await;
     served
 }
 
@@ -120,7 +124,7 @@ pub async fn readonly_node(config: Config) -> Result<(), String> {
     });
     let serve = node_server::serve(api, node, closing.clone());
     let serve = leave_first(announced, stop, serve);
-    until_done(serve, None, &closing, base.config.duration("server.drain_seconds")?).await
+    until_done(serve, READS_ONLY, &closing, base.config.duration("server.drain_seconds")?).await
 }
 
 /// Begins what a read-only node does besides answering.
@@ -164,23 +168,34 @@ async fn leave_first(
     served
 }
 
-/// Runs a server until it has drained, the drain has taken too long, or the writer's term has ended.
+/// Of a process that never writes.
+const READS_ONLY: Option<(&Node, std::future::Pending<String>)> = None;
+
+/// Runs a server until it has drained, the drain has taken too long, or its node, which writes, cannot do so any more.
 async fn until_done(
     serve: impl Future<Output = Result<(), String>>,
-    writer: Option<&Arc<Writer>>,
+    writing: Option<(&Node, impl Future<Output = String>)>,
     stop: &CancellationToken,
     patience: Duration,
 ) -> Result<(), String> {
+    let (node, terms) = writing.unzip();
     let overdue = async {
         stop.cancelled().await;
-        if let Some(writer) = writer {
-            writer.end_streams();
+        if let Some(node) = node {
+            node.end_streams();
         }
         tokio::time::sleep(patience).await;
     };
     let ended = async {
-        match writer {
-            Some(writer) => writer.ended().await,
+        match terms {
+            // Whoever is asked to stop begins no new term.
+            Some(terms) => stop.run_until_cancelled(terms).await,
+            None => None,
+        }
+    };
+    let ended = async {
+        match ended.await {
+            Some(why) => why,
             None => std::future::pending().await,
         }
     };
@@ -190,6 +205,6 @@ async fn until_done(
             tracing::warn!("some requests did not end in time and were cut off");
             Ok(())
         }
-        () = ended => Err("this writer's term has ended: another writer has taken over, or the log failed; see the log above".to_owned()),
+        why = ended => Err(why),
     }
 }

@@ -1,6 +1,7 @@
 //! Whether anybody still waits for a piece of work. Every loop whose length grows with its input looks at it every few
 //! thousand steps.
 
+use crate::{Failure, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,16 @@ impl Cancel {
 
     pub fn is_cancelled(&self) -> bool {
         self.0.is_set.load(Ordering::Relaxed)
+    }
+
+    /// An error when nobody waits any more.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(()) }
+    }
+
+    /// [`Cancel::check`] at some of the steps of a loop.
+    pub fn check_at(&self, step: usize) -> Result<()> {
+        if step.is_multiple_of(STRIDE) { self.check() } else { Ok(()) }
     }
 
     /// For loops of other crates.

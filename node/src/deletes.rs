@@ -127,8 +127,8 @@ impl Deletes {
         let new = own.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let applied = new.applied;
         let mut state = self.lock();
-        let goes_on = !state.own && state.is_before(line);
-        *state = State { line: state.line + u64::from(!goes_on), ..new };
+        let goes_on = state.is_before(line);
+        *state = State { term: Some(line.term), line: state.line + u64::from(!goes_on), ..new };
         self.applied.send_replace(applied);
     }
 
@@ -142,13 +142,10 @@ impl Deletes {
         self.lock().own
     }
 
-    /// This node is not the writer after all: it may follow another one's stream again. What it follows already stays.
-    pub fn disown(&self) {
-        let mut state = self.lock();
-        if state.own {
-            *state = State { line: state.line + 1, ..State::default() };
-            self.applied.send_replace(Sequence(0));
-        }
+    /// This node's own log has ended: what was applied of it stays, as if it had been followed, until another stream or a
+    /// new term of this node takes its place.
+    pub fn retire(&self) {
+        self.lock().own = false;
     }
 
     /// Takes the place of what was held, in one step: readers see the old stream or the new one, never half of it. An older
@@ -384,16 +381,23 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_its_own_is_disowned() {
+    fn what_an_ended_term_has_applied_stays_until_the_next_stream() {
         let deletes = following();
-        deletes.disown();
-        assert_eq!(deletes.applied(), Sequence(10));
-        deletes.adopt(Deletes::own(Epoch(4)), &line(log(4, 40), &[], 0));
+        deletes.adopt(Deletes::own(Epoch(4)), &line(log(4, 40), &[log(3, 30)], 10));
         deletes.add(C, delete(12));
-        deletes.disown();
-        // Emptied: what came next would have a gap before it.
-        assert!(deletes.since(C, Sequence(0)).unwrap().0.is_empty());
-        assert!(!deletes.advance_followed(E, Sequence(13)));
+        deletes.advance(Sequence(12));
+        deletes.retire();
+        assert_eq!(deletes.since(C, Sequence(0)).unwrap().0.len(), 1);
+        assert!(!deletes.advance_followed(E, Sequence(13)), "the stream of another term");
+        let before = deletes.line();
+        deletes.adopt(Deletes::own(Epoch(5)), &line(log(5, 50), &[log(4, 40)], 12));
+        assert_eq!(deletes.line(), before, "its next term goes on from its last one");
+        deletes.advance(Sequence(20));
+        deletes.retire();
+        let next = Deletes::default();
+        next.begin(Epoch(6));
+        deletes.replace_with(next, Some(line(log(6, 60), &[log(5, 50)], 19)));
+        assert!(deletes.line() > before, "another writer lacks what was applied");
     }
 
     fn log(epoch: u64, incarnation: u64) -> LogId {
@@ -439,9 +443,6 @@ mod tests {
         let before = deletes.line();
         deletes.adopt(Deletes::own(Epoch(8)), &line(log(8, 80), &[log(7, 70)], 100));
         assert_eq!(deletes.line(), before, "its own log goes on from what it followed");
-        let own = deletes.line();
-        deletes.disown();
-        assert!(deletes.line() > own, "what was applied from a log of one's own");
     }
 
     #[test]

@@ -37,4 +37,4 @@ pub use pools::Pools;
 pub use presence::Presence;
 pub use service::{API_VERSION, Node, NodeParts};
 pub use standby::LogSource;
-pub use writer::{Others, Writer, WriterParts, find_losses, rename_cluster, silent_lease};
+pub use writer::{Others, OwnTerms, Writer, WriterParts, find_losses, rename_cluster, silent_lease};

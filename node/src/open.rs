@@ -1,5 +1,6 @@
 //! Opening segments ahead of their first search, and closing them when they are not needed any more.
 
+use crate::cancel::Cancel;
 use crate::read::ReadScope;
 use crate::service::Node;
 use crate::{Failure, Result};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 impl Node {
     /// Opens what a scope is about, one segment after another: one that cannot be opened keeps no other closed.
     pub(crate) async fn run_open(&self, request: OpenRequest) -> Result<OpenResponse> {
-        let scope = Arc::new(ReadScope::decode(request.scope)?);
+        let scope = Arc::new(ReadScope::decode(request.scope, &Cancel::default())?);
         let mut opened = 0;
         let mut failure = None;
         for segment in scope.segments.clone() {

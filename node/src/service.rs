@@ -1,7 +1,7 @@
 //! What a node does with a request: opens what it is about, runs it on the right threads, and describes the answer.
 
 use crate::admission::{Admission, Inside, Share};
-use crate::cancel::{Cancel, CancelOnDrop, STRIDE};
+use crate::cancel::{Cancel, CancelOnDrop};
 use crate::columns::keys_to_wire;
 use crate::contact::{Contact, Heard};
 use crate::deletes::Deletes;
@@ -112,7 +112,7 @@ impl Node {
     pub async fn become_writer(&self, parts: crate::WriterParts) -> Result<Arc<Writer>> {
         let started =
             Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await;
-        let writer = started.inspect_err(|_| self.inner.deletes.disown())?;
+        let writer = started.inspect_err(|_| self.inner.deletes.retire())?;
         self.inner.writer.store(Some(Arc::clone(&writer)));
         self.inner.standby.store(None);
         self.inner.stands_by.store(false, Ordering::Relaxed);
@@ -125,6 +125,17 @@ impl Node {
             tracing::warn!(error = %e, "the marker of the shared directory could not be read");
         }
         Ok(writer)
+    }
+
+    /// After the end of a term of this node: it answers as a standby that has followed that term's log to its end, until it
+    /// takes over again.
+    pub fn retire(&self, ended: Arc<Writer>) {
+        self.inner.deletes.retire();
+        let metrics = self.inner.metrics.clone();
+        self.inner.standby.store(Some(Standby::at_end_of(ended, Arc::clone(&self.inner.deletes), metrics)));
+        self.inner.writer.store(None);
+        self.inner.metrics.is_writer.set(0);
+        self.stand_by();
     }
 
     /// Follows a writer's deletes until the future is dropped.
@@ -140,8 +151,10 @@ impl Node {
         source: Arc<dyn crate::LogSource>,
         window: std::time::Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let deletes = Arc::clone(&self.inner.deletes);
-        let standby = Standby::new(deletes, self.inner.metrics.clone(), window);
+        let (deletes, metrics) = (Arc::clone(&self.inner.deletes), self.inner.metrics.clone());
+        // What it knows of a term of its own stays readable until there is something to follow.
+        let known = self.inner.standby.load_full();
+        let standby = known.unwrap_or_else(|| Standby::new(deletes, metrics, window));
         self.inner.standby.store(Some(Arc::clone(&standby)));
         let source = Arc::new(Heard { source, contact: Arc::clone(&self.inner.contact) });
         standby.follow(source, self.inner.pools.clone())
@@ -178,6 +191,20 @@ impl Node {
         span.set("segments", scope.segments.len() as i64);
         span.set("growing", scope.growing);
         span
+    }
+
+    /// Ends the streams to routers and nodes, which would keep a server from draining.
+    pub fn end_streams(&self) {
+        if let Ok(writer) = self.writer() {
+            writer.end_streams();
+        }
+    }
+
+    /// Closes the log before a planned stop: everything acknowledged is in it.
+    pub async fn drain(&self) {
+        if let Ok(writer) = self.writer() {
+            writer.drain().await;
+        }
     }
 
     pub(crate) fn writer(&self) -> Result<Arc<Writer>> {
@@ -270,9 +297,7 @@ impl Node {
         let encode = move |cancel: &Cancel| {
             let mut found = Vec::new();
             for list in lists {
-                if cancel.is_cancelled() {
-                    return Err(Failure::internal("the caller went away"));
-                }
+                cancel.check()?;
                 batch.lens.push(list.len() as u32);
                 for (row, group) in list {
                     batch.groups.extend(group);
@@ -290,7 +315,7 @@ impl Node {
         let started = self.inner.clock.elapsed();
         let traceparent = traceparent_of(request.scope.as_ref());
         let (limit, count) = (request.limit as usize, request.count);
-        let decode = |request: QueryRequest| ReadScope::decode(request.scope);
+        let decode = |request: QueryRequest, cancel: &Cancel| ReadScope::decode(request.scope, cancel);
         let bytes = bytes_of(request.scope.as_ref());
         let scope = Arc::new(self.decoded(bytes, request, decode).await?);
         let inside = self.enter(&scope, 0)?;
@@ -321,7 +346,8 @@ impl Node {
         let _span = self.span("node_fetch", &traceparent, &scope);
         let units = self.units(&scope).await?;
         let work = Admitted::new(inside);
-        let columns = work.finish(&self.inner.pools, move |_| fetch_columns(request, &units)).await?;
+        let columns =
+            work.finish(&self.inner.pools, move |cancel| fetch_columns(request, &units, cancel)).await?;
         Ok(FetchResponse { columns })
     }
 
@@ -330,19 +356,24 @@ impl Node {
         &self,
         bytes: usize,
         request: R,
-        decode: impl FnOnce(R) -> Result<T> + Send + 'static,
+        decode: impl FnOnce(R, &Cancel) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        match bytes < SMALL_SCOPE {
-            true => decode(request),
-            false => self.inner.pools.search(move || decode(request)).await,
+        let cancel = Cancel::default();
+        if bytes < SMALL_SCOPE {
+            return decode(request, &cancel);
         }
+        let _left = cancel.on_drop();
+        let decode = move || decode(request, &cancel);
+        self.inner.pools.search(decode).await
     }
 
     pub(crate) async fn run_read_point(&self, request: ReadPointRequest) -> Result<ReadPointResponse> {
-        let standby = || self.inner.standby.load_full().and_then(|standby| standby.view());
-        let (writer, view, epoch) = match (self.writer(), standby()) {
-            (Ok(writer), _) => (Some(Arc::clone(&writer)), writer.view(), writer.log_id().epoch),
-            (Err(_), Some(tail)) if request.from_standby => (None, Arc::clone(&tail.view), tail.epoch),
+        let standby = || self.inner.standby.load_full().and_then(|standby| Some((standby.view()?, standby)));
+        let (writer, view, epoch, tail) = match (self.writer(), standby()) {
+            (Ok(writer), _) => (Some(Arc::clone(&writer)), writer.view(), writer.log_id().epoch, None),
+            (Err(_), Some((tail, standby))) if request.from_standby => {
+                (None, Arc::clone(&tail.view), tail.epoch, Some((tail, standby)))
+            }
             (Err(failure), _) => return Err(failure),
         };
         let database = view
@@ -354,9 +385,11 @@ impl Node {
             .resolve(database.id, &request.collection)
             .ok_or_else(|| Error::collection_not_found(&request.database, &request.collection))?;
         // T was taken with the view; only now the fence says that it was ours to give.
-        if let Some(writer) = writer {
-            writer.check_not_fenced().await?;
-        }
+        let newest = match (writer, tail) {
+            (Some(writer), _) => writer.check_not_fenced().await.map(|()| true)?,
+            (None, Some((tail, standby))) => standby.is_newest(&tail).await,
+            (None, None) => false,
+        };
         let v = view.last_schema_change;
         Ok(ReadPointResponse {
             version: Some(Version { commit_seq: v.commit_seq, commit_id: v.commit_id }),
@@ -364,6 +397,7 @@ impl Node {
             delete_sequence: view.last_delete.get(&collection.id).map_or(0, |s| s.0),
             epoch: epoch.0,
             collection_id: collection.id.0,
+            newest,
         })
     }
 
@@ -429,8 +463,7 @@ impl Admitted {
     ) -> Result<T> {
         let cancel = self.cancel.clone();
         let work = move || {
-            let left = || Err(Failure::internal("the caller went away"));
-            let out = if cancel.is_cancelled() { left() } else { work(&cancel) };
+            let out = cancel.check().and_then(|()| work(&cancel));
             drop(cancel);
             out
         };
@@ -452,9 +485,7 @@ fn traceparent_of(scope: Option<&Scope>) -> String {
 
 fn add_rows(batch: &mut RowBatch, found: Vec<Found>, units: &[Arc<Unit>], cancel: &Cancel) -> Result<()> {
     for (i, row) in found.iter().enumerate() {
-        if i.is_multiple_of(STRIDE) && cancel.is_cancelled() {
-            return Err(Failure::internal("the caller went away"));
-        }
+        cancel.check_at(i)?;
         let unit = &units[row.unit];
         let is_growing = unit.segment.0 == 0;
         batch.timestamps.push(row.timestamp.0);

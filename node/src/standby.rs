@@ -3,7 +3,7 @@
 
 use crate::deletes::Deletes;
 use crate::follower::{add_deletes, line_from_wire};
-use crate::writer::{RestoredPart, State, View, decode_record, prepare_rows, prepare_write};
+use crate::writer::{RestoredPart, State, View, Writer, decode_record, prepare_rows, prepare_write};
 use crate::{Failure, Metrics, Pools, Result};
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt;
@@ -35,6 +35,8 @@ pub struct Standby {
     view: ArcSwapOption<TailView>,
     /// How long the writable node keeps what it removes.
     pub window: Duration,
+    /// The term of this node before it was a standby.
+    ended: Option<Arc<Writer>>,
 }
 
 struct Copy {
@@ -51,7 +53,22 @@ pub struct TailView {
 impl Standby {
     pub fn new(deletes: Arc<Deletes>, metrics: Metrics, window: Duration) -> Arc<Standby> {
         let (state, view) = (Mutex::default(), ArcSwapOption::empty());
-        Arc::new(Standby { deletes, metrics, state, view, window })
+        Arc::new(Standby { deletes, metrics, state, view, window, ended: None })
+    }
+
+    /// One that knows all of a term that has ended.
+    pub fn at_end_of(ended: Arc<Writer>, deletes: Arc<Deletes>, metrics: Metrics) -> Arc<Standby> {
+        let tail = TailView { epoch: ended.log_id().epoch, view: ended.view() };
+        let (state, view, window) = (Mutex::default(), ArcSwapOption::from_pointee(tail), ended.window());
+        Arc::new(Standby { deletes, metrics, state, view, window, ended: Some(ended) })
+    }
+
+    /// Whether a view has all that was ever written. Of what was followed nobody knows.
+    pub async fn is_newest(&self, tail: &TailView) -> bool {
+        match self.ended.as_ref().filter(|ended| ended.log_id().epoch == tail.epoch) {
+            Some(ended) => ended.is_last().await,
+            None => false,
+        }
     }
 
     /// The newest that has been followed; `None` before anything has.
@@ -161,6 +178,7 @@ impl Standby {
             }
             state.advance(sequence, timestamp);
         }
+        state.settle();
         if !update.sealed.is_empty() {
             state.seal_partitions(update.sealed.iter().map(|s| s.partition_id));
         }

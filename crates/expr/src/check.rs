@@ -4,18 +4,21 @@ use crate::ast::{Ast, Node};
 use crate::fold::{fold_and, fold_arithmetic, fold_compare, fold_or, fold_power};
 use crate::like::LikePattern;
 use crate::predicate::{Arithmetic, Comparison, Operand, Predicate, Step};
-use crate::{Error, Result, Templates};
+use crate::{Error, Result, Templates, check_wanted};
 use mishards_types::{DYNAMIC_FIELD, DataType, Field, Schema, Value};
+use std::sync::atomic::AtomicBool;
 
 /// Checks a whole filter: it must be boolean.
-pub fn check(tree: &Ast, templates: &Templates, schema: &Schema) -> Result<Predicate> {
-    Checker { templates, schema }.predicate(tree)
+pub fn check(tree: &Ast, templates: &Templates, schema: &Schema, stopped: &AtomicBool) -> Result<Predicate> {
+    Checker { templates, schema, stopped }.predicate(tree)
 }
 
 /// Checks a lone name or path.
 pub fn check_path(tree: &Ast, schema: &Schema) -> Result<Operand> {
     match &tree.node {
-        Node::Name { .. } => Checker { templates: &Templates::new(), schema }.operand(tree),
+        Node::Name { .. } => {
+            Checker { templates: &Templates::new(), schema, stopped: &AtomicBool::new(false) }.operand(tree)
+        }
         _ => Err(Error::at(tree.column, "expected a field name or a path into a JSON field")),
     }
 }
@@ -23,6 +26,7 @@ pub fn check_path(tree: &Ast, schema: &Schema) -> Result<Operand> {
 struct Checker<'a> {
     templates: &'a Templates,
     schema: &'a Schema,
+    stopped: &'a AtomicBool,
 }
 
 /// What kind of values an operand gives. JSON gives any.
@@ -362,11 +366,15 @@ impl Checker<'_> {
                 )),
             },
             Node::List(items) => {
-                let literal = |item: &Ast| match self.operand(item)? {
-                    Operand::Literal(v) => Ok(v),
-                    _ => Err(Error::at(item.column, "a list can hold only constants")),
+                let literal = |(number, item): (usize, &Ast)| {
+                    check_wanted(number, self.stopped)?;
+                    match self.operand(item)? {
+                        Operand::Literal(v) => Ok(v),
+                        _ => Err(Error::at(item.column, "a list can hold only constants")),
+                    }
                 };
-                Ok(Operand::Literal(Value::Array(items.iter().map(literal).collect::<Result<_>>()?)))
+                let values = items.iter().enumerate().map(literal).collect::<Result<_>>()?;
+                Ok(Operand::Literal(Value::Array(values)))
             }
             Node::Name { name, steps } => self.name(column, name, steps),
             Node::Negate(inner) => self.arithmetic(

@@ -1,7 +1,8 @@
 //! Text to tokens.
 
-use crate::{Error, Result};
+use crate::{Error, Result, check_wanted};
 use std::str::Chars;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
@@ -23,10 +24,11 @@ const SYMBOLS: [&str; 27] = [
 ];
 
 /// Splits a filter into tokens, each with its column.
-pub fn tokenize(text: &str) -> Result<Vec<(usize, Token)>> {
+pub fn tokenize(text: &str, stopped: &AtomicBool) -> Result<Vec<(usize, Token)>> {
     let mut lexer = Lexer { rest: text.chars(), column: 1 };
     let mut tokens = Vec::new();
     loop {
+        check_wanted(tokens.len(), stopped)?;
         while lexer.peek().is_some_and(char::is_whitespace) {
             lexer.next();
         }

@@ -19,16 +19,27 @@ pub use predicate::{Arithmetic, Comparison, ContainsMode, Operand, Predicate, St
 
 use mishards_types::{Schema, Value};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Values for `{name}` in a filter.
 pub type Templates = BTreeMap<String, Value>;
 
 /// Parses and type-checks a filter. An empty text matches every row.
 pub fn compile(text: &str, templates: &Templates, schema: &Schema) -> Result<Predicate> {
+    compile_unless(&AtomicBool::new(false), text, templates, schema)
+}
+
+/// [`compile`], which ends early with an error when `stopped` is set: nobody waits for it any more.
+pub fn compile_unless(
+    stopped: &AtomicBool,
+    text: &str,
+    templates: &Templates,
+    schema: &Schema,
+) -> Result<Predicate> {
     if text.trim().is_empty() {
         return Ok(Predicate::Const(true));
     }
-    let work = || check::check(&parser::parse(text)?, templates, schema);
+    let work = || check::check(&parser::parse(text, stopped)?, templates, schema, stopped);
     if nesting(text) < DEEP {
         return work();
     }
@@ -45,6 +56,17 @@ pub fn compile(text: &str, templates: &Templates, schema: &Schema) -> Result<Pre
 const DEEP: usize = 40;
 const DEEP_STACK: usize = 16 << 20;
 
+/// Tokens or constants between two looks at whether anybody still waits.
+const STRIDE: usize = 4096;
+
+/// Looked at for each token and constant; an error at some of them when nobody waits any more.
+fn check_wanted(count: usize, stopped: &AtomicBool) -> Result<()> {
+    match count.is_multiple_of(STRIDE) && stopped.load(Ordering::Relaxed) {
+        true => Err(Error::at(1, "nobody waits for this filter any more")),
+        false => Ok(()),
+    }
+}
+
 /// No filter is nested deeper than it has of these.
 fn nesting(text: &str) -> usize {
     let signs = text.bytes().filter(|b| matches!(b, b'(' | b'[' | b'!' | b'-' | b'+' | b'*')).count();
@@ -54,6 +76,6 @@ fn nesting(text: &str) -> usize {
 
 /// Reads the name of a group-by or output field that may be a path into JSON: `field["a"]["b"]`.
 pub fn parse_path(text: &str, schema: &Schema) -> Result<Operand> {
-    let tree = parser::parse(text)?;
+    let tree = parser::parse(text, &AtomicBool::new(false))?;
     check::check_path(&tree, schema)
 }

@@ -3,8 +3,9 @@
 use crate::ast::{Ast, Node};
 use crate::lexer::{Token, tokenize};
 use crate::predicate::{Arithmetic, Comparison, ContainsMode, Step};
-use crate::{Error, Result};
+use crate::{Error, Result, check_wanted};
 use mishards_types::Value;
+use std::sync::atomic::AtomicBool;
 
 /// Nesting beyond this is refused, so that no input can exhaust the stack.
 const DEPTH: usize = 250;
@@ -12,8 +13,8 @@ const DEPTH: usize = 250;
 const HEIGHT: usize = 512;
 
 /// Parses a whole text.
-pub fn parse(text: &str) -> Result<Ast> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0, depth: 0 };
+pub fn parse(text: &str, stopped: &AtomicBool) -> Result<Ast> {
+    let mut parser = Parser { tokens: tokenize(text, stopped)?, at: 0, depth: 0, stopped };
     let tree = parser.or()?;
     match parser.peek() {
         Token::End => Ok(tree),
@@ -21,13 +22,14 @@ pub fn parse(text: &str) -> Result<Ast> {
     }
 }
 
-struct Parser {
+struct Parser<'a> {
     tokens: Vec<(usize, Token)>,
     at: usize,
     depth: usize,
+    stopped: &'a AtomicBool,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn peek(&self) -> &Token {
         &self.tokens[self.at].1
     }
@@ -78,7 +80,7 @@ impl Parser {
         found
     }
 
-    fn deeper<T>(&mut self, parse: impl FnOnce(&mut Parser) -> Result<T>) -> Result<T> {
+    fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth >= DEPTH {
             return Err(Error::at(
                 self.column(),
@@ -180,14 +182,14 @@ impl Parser {
     }
 
     fn sum(&mut self) -> Result<Ast> {
-        self.left_chain(&["+", "-"], Parser::product)
+        self.left_chain(&["+", "-"], Self::product)
     }
 
     fn product(&mut self) -> Result<Ast> {
-        self.left_chain(&["*", "/", "%"], Parser::unary)
+        self.left_chain(&["*", "/", "%"], Self::unary)
     }
 
-    fn left_chain(&mut self, symbols: &[&'static str], next: fn(&mut Parser) -> Result<Ast>) -> Result<Ast> {
+    fn left_chain(&mut self, symbols: &[&'static str], next: fn(&mut Self) -> Result<Ast>) -> Result<Ast> {
         let column = self.column();
         let mut left = next(self)?;
         while let Some(symbol) = self.symbol(symbols) {
@@ -208,7 +210,7 @@ impl Parser {
         let column = self.column();
         if self.symbol(&["!"]).is_some() || self.keyword("not") {
             // Looser than in other languages does no harm: `not a > 1` can only mean `not (a > 1)`.
-            let inner = self.deeper(Parser::equality)?;
+            let inner = self.deeper(Self::equality)?;
             return Ok(Ast::new(column, Node::Not(Box::new(inner))));
         }
         if self.symbol(&["-"]).is_some() {
@@ -216,15 +218,15 @@ impl Parser {
                 self.advance();
                 return Ok(Ast::new(column, Node::Literal(Value::Int(i64::MIN))));
             }
-            let inner = self.deeper(Parser::unary)?;
+            let inner = self.deeper(Self::unary)?;
             return Ok(negate(column, inner));
         }
         if self.symbol(&["+"]).is_some() {
-            return self.deeper(Parser::unary);
+            return self.deeper(Self::unary);
         }
         if self.is_keyword_at(self.at, "exists") {
             self.advance();
-            let inner = self.deeper(Parser::unary)?;
+            let inner = self.deeper(Self::unary)?;
             return Ok(Ast::new(column, Node::Exists(Box::new(inner))));
         }
         let value = self.primary()?;
@@ -233,7 +235,7 @@ impl Parser {
             return Ok(Ast::new(column, Node::Like { value: Box::new(value), pattern }));
         }
         if self.symbol(&["**"]).is_some() {
-            let exponent = self.deeper(Parser::unary)?;
+            let exponent = self.deeper(Self::unary)?;
             return Ok(Ast::new(column, Node::Power(Box::new(value), Box::new(exponent))));
         }
         Ok(value)
@@ -248,7 +250,7 @@ impl Parser {
             Token::Str(v) => Node::Literal(Value::Str(v)),
             Token::Template(name) => Node::Template(name),
             Token::Symbol("(") => {
-                let inner = self.deeper(Parser::or)?;
+                let inner = self.deeper(Self::or)?;
                 self.expect(")")?;
                 return Ok(inner);
             }
@@ -263,13 +265,32 @@ impl Parser {
         Ok(Ast::new(column, node))
     }
 
+    /// A plain constant of a list, of which there may be millions: all that stands between two commas.
+    fn constant(&mut self) -> Option<Ast> {
+        let column = self.column();
+        let Some((_, Token::Symbol("," | "]" | ")"))) = self.tokens.get(self.at + 1) else { return None };
+        let value = match &mut self.tokens[self.at].1 {
+            Token::Int(v) => Value::Int(*v),
+            Token::Float(v) => Value::Float(*v),
+            // No token is read twice.
+            Token::Str(v) => Value::Str(std::mem::take(v)),
+            _ => return None,
+        };
+        self.at += 1;
+        Some(Ast::new(column, Node::Literal(value)))
+    }
+
     fn items(&mut self, end: &'static str) -> Result<Vec<Ast>> {
         let mut items = Vec::new();
         loop {
+            check_wanted(items.len(), self.stopped)?;
             if self.symbol(&[end]).is_some() {
                 return Ok(items);
             }
-            items.push(self.or()?);
+            items.push(match self.constant() {
+                Some(constant) => constant,
+                None => self.or()?,
+            });
             if self.symbol(&[","]).is_none() {
                 self.expect(end)?;
                 return Ok(items);

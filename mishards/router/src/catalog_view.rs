@@ -27,6 +27,8 @@ const NEVER: u64 = u64::MAX;
 /// See the file's head.
 pub struct CatalogView {
     snapshot: ArcSwapOption<Snapshot>,
+    /// The newest that a writable node has pushed: while another one takes over, the database may have a newer one.
+    pushed: ArcSwapOption<Snapshot>,
     changed: watch::Sender<u64>,
     /// The writable node pushes.
     followed: AtomicBool,
@@ -40,6 +42,7 @@ impl CatalogView {
     pub fn new() -> Arc<CatalogView> {
         Arc::new(CatalogView {
             snapshot: ArcSwapOption::empty(),
+            pushed: ArcSwapOption::empty(),
             changed: watch::Sender::new(0),
             followed: AtomicBool::new(false),
             past: AtomicU64::new(0),
@@ -113,6 +116,11 @@ impl CatalogView {
         self.changed.send_modify(|n| *n += 1);
     }
 
+    /// The newest catalog that the writable node of a term has said.
+    pub fn of_term(&self, epoch: u64) -> Option<Arc<Snapshot>> {
+        self.pushed.load_full().filter(|snapshot| snapshot.epoch.0 == epoch)
+    }
+
     /// Takes what the writable node pushes. It may be older than ours where directory and catalog were put back to an older
     /// copy: the database tells whether that writer is the one of now, or one that was overtaken.
     async fn pushed(&self, snapshot: Snapshot, database: Option<&dyn Catalog>) {
@@ -182,7 +190,10 @@ impl CatalogView {
                     let bytes = update.snapshot.len() + update.changes.len();
                     match off_workers(bytes, move |_| updated(ours.as_deref(), &update)).await {
                         Ok(Ok(snapshot)) => {
+                            let epoch = snapshot.epoch;
                             self.pushed(snapshot, database).await;
+                            let now = self.snapshot.load_full().filter(|now| now.epoch == epoch);
+                            now.into_iter().for_each(|now| self.pushed.store(Some(now)));
                             self.confirm(topology.now());
                             begun.store(true, Ordering::Relaxed);
                         }

@@ -6,7 +6,8 @@ use crate::wire::keys_of;
 use mishards_proto::node::RowBatch;
 use mishards_types::{Key, PartitionId, SegmentId, Timestamp};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// A row that a node found.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +39,14 @@ pub fn decode(batch: RowBatch, queries: usize, about: &About, left: &Left) -> Op
     if !aligned || total != count as u64 || !(batch.groups.is_empty() || batch.groups.len() == count) {
         return None;
     }
-    let known = |id: &i64| if *id == 0 { about.growing } else { about.segments.contains(id) };
+    let asked: HashSet<i64> = about.segments.iter().copied().collect();
+    let known = |id: &i64| if *id == 0 { about.growing } else { asked.contains(id) };
     let has_partitions = batch.partitions.len() == count || batch.segments.iter().all(|id| *id != 0);
     if !batch.segments.iter().all(known) || !has_partitions {
         return None;
     }
     let mut groups = batch.groups.into_iter();
-    let mut rows = keys.into_iter().enumerate().map(|(i, key)| Row {
+    let mut rows = left.watch(keys).enumerate().map(|(i, key)| Row {
         key,
         timestamp: Timestamp(batch.timestamps[i]),
         segment: SegmentId(batch.segments[i]),
@@ -53,15 +55,12 @@ pub fn decode(batch: RowBatch, queries: usize, about: &About, left: &Left) -> Op
         distance: batch.scores[i],
         group: groups.next(),
     });
-    let mut lists = Vec::with_capacity(queries);
-    for length in &batch.lens {
-        // Nobody looks at what comes of it.
-        if left.is_so() {
-            return None;
-        }
-        lists.push(rows.by_ref().take(*length as usize).collect());
-    }
-    Some(lists)
+    let list = |length: &u32| {
+        let mut list = Vec::with_capacity(*length as usize);
+        list.extend(rows.by_ref().take(*length as usize));
+        list
+    };
+    Some(batch.lens.iter().map(list).collect())
 }
 
 /// Whether a node has answered for all that it was asked about.
@@ -87,6 +86,58 @@ pub fn merge(lists: Vec<Vec<Row>>) -> Vec<Row> {
     rows.sort_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| a.key.cmp(&b.key)));
     rows
 }
+
+/// Lists in the order of their keys, each key once in a list, as one: of several copies of a key the newest stays. Up to
+/// `limit` rows.
+pub fn merge_by_key(lists: Vec<Vec<Row>>, limit: usize, left: &Left) -> Vec<Row> {
+    let total: usize = lists.iter().map(Vec::len).sum();
+    let mut rows: Vec<Row> = Vec::with_capacity(total.min(limit));
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let heads =
+        lists.iter_mut().enumerate().filter_map(|(list, rows)| Some(Head { row: rows.next()?, list }));
+    let mut heads: BinaryHeap<Head> = heads.collect();
+    for _ in left.watch(0..total) {
+        let Some(mut head) = heads.peek_mut() else { break };
+        let row = match lists[head.list].next() {
+            Some(next) => std::mem::replace(&mut head.row, next),
+            None => PeekMut::pop(head).row,
+        };
+        let is_full = rows.len() == limit;
+        match rows.last_mut().filter(|last| last.key == row.key) {
+            Some(last) if newer_first(last, &row).is_le() => {}
+            Some(last) => *last = row,
+            None if is_full => break,
+            None => rows.push(row),
+        }
+    }
+    rows
+}
+
+/// The next row of a list. The greatest is the one with the smallest key.
+struct Head {
+    row: Row,
+    list: usize,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Head) -> Ordering {
+        other.row.key.cmp(&self.row.key).then_with(|| other.list.cmp(&self.list))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Head) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Head {}
 
 /// Copies of one write have one timestamp: then the place decides, so that the answer does not depend on who was
 /// faster.
@@ -229,6 +280,22 @@ mod tests {
             }
             // A node may cut its list at k only if it holds every copy of a key, so parts here are whole.
             prop_assert_eq!(page(merge(parts), 0, k), expected);
+        }
+
+        /// So it is with lists in the order of their keys.
+        #[test]
+        fn merge_by_key_equals_brute_force(
+            rows in prop::collection::vec((0i64..30, 1u64..5, 0usize..4), 0..60),
+            limit in 0usize..40,
+        ) {
+            let mut parts = vec![Vec::new(); 4];
+            for (i, (key, ts, part)) in rows.iter().enumerate() {
+                parts[*part].push(Row { segment: SegmentId(*part as i64), row: i as u32, ..row(*key, *ts, 0.0) });
+            }
+            // Of each node each key once, in order.
+            let parts: Vec<Vec<Row>> = parts.into_iter().map(|part| merge(vec![part])).collect();
+            let expected = page(merge(parts.clone()), 0, limit);
+            prop_assert_eq!(merge_by_key(parts, limit, &Left::default()), expected);
         }
     }
 }

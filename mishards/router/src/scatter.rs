@@ -17,7 +17,7 @@ use mishards_catalog::Segment;
 use mishards_proto::node::{Scope, Served};
 use mishards_trace::Span;
 use mishards_types::{Error, SegmentId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -415,9 +415,12 @@ fn question(plan: &ReadPlan, tasks: &[Task]) -> Result<Question, Failure> {
     Ok(Question { scope: Scope { segments, growing, ..plan.scope.clone() }, about })
 }
 
-/// The segments of a plan that some rows stand in, and whether some are growing.
-pub fn segments_of_rows(plan: &ReadPlan, rows: impl Iterator<Item = SegmentId>) -> (Vec<Arc<Segment>>, bool) {
-    let ids: std::collections::BTreeSet<SegmentId> = rows.collect();
-    let segments = plan.segments.iter().filter(|s| ids.contains(&s.id)).cloned().collect();
+/// Those segments that some rows stand in, and whether some rows are growing.
+pub fn segments_of_rows(
+    segments: &[Arc<Segment>],
+    rows: impl Iterator<Item = SegmentId>,
+) -> (Vec<Arc<Segment>>, bool) {
+    let ids: HashSet<SegmentId> = rows.collect();
+    let segments = segments.iter().filter(|s| ids.contains(&s.id)).cloned().collect();
     (segments, ids.contains(&SegmentId(0)))
 }

@@ -1,5 +1,6 @@
 //! Columns of rows that were found before.
 
+use crate::cancel::Cancel;
 use crate::columns::{column_to_wire, keys_from_wire};
 use crate::unit::Unit;
 use crate::{Failure, Result};
@@ -7,14 +8,19 @@ use arrow_array::cast::AsArray;
 use mishards_proto::node::FetchRequest;
 use mishards_proto::schema::FieldData;
 use mishards_segment::Column;
-use mishards_types::{FieldId, Timestamp, limits};
+use mishards_types::{FieldId, Key, Timestamp, limits};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One column per field asked for, aligned with the request's rows. Rows of segments are found by number; growing
 /// rows, which may have moved into a segment since, by partition, timestamp and ordinal, which name them alone.
-pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<FieldData>> {
-    let places = locate(&request, units)?;
+pub fn fetch_columns(
+    mut request: FetchRequest,
+    units: &[Arc<Unit>],
+    cancel: &Cancel,
+) -> Result<Vec<FieldData>> {
+    let keys = keys_from_wire(request.keys.take());
+    let places = locate(&request, &keys, units, cancel)?;
     let schema = match units.first() {
         Some(unit) => Arc::clone(&unit.schema),
         None => return Err(Failure::too_old("the rows are not here any more")),
@@ -24,10 +30,15 @@ pub fn fetch_columns(request: FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<F
         let field = schema
             .field_by_id(FieldId(*field))
             .ok_or_else(|| Failure::internal(format!("no field {field}")))?;
-        let cells: Option<Vec<_>> =
-            places.iter().map(|(unit, row)| Some((units[*unit].rows.column(field.id)?, *row))).collect();
-        let cells = cells.ok_or_else(|| Failure::internal(format!("field {} has no column", field.name)))?;
-        bytes += cells.iter().map(|(column, row)| cell_bytes(column, *row)).sum::<usize>();
+        let missing = || Failure::internal(format!("field {} has no column", field.name));
+        let columns: Vec<_> = units.iter().map(|unit| unit.rows.column(field.id)).collect();
+        let mut cells = Vec::with_capacity(places.len());
+        for (i, (unit, row)) in places.iter().enumerate() {
+            cancel.check_at(i)?;
+            let column = columns[*unit].ok_or_else(missing)?;
+            bytes += cell_bytes(column, *row);
+            cells.push((column, *row));
+        }
         limits::check_columns(places.len(), bytes)?;
         Ok(column_to_wire(field, &cells))
     };
@@ -56,13 +67,17 @@ fn cell_bytes(column: &Column, row: u32) -> usize {
 }
 
 /// Where each row stands: its unit, and its number there.
-fn locate(request: &FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<(usize, u32)>> {
+fn locate(
+    request: &FetchRequest,
+    keys: &[Key],
+    units: &[Arc<Unit>],
+    cancel: &Cancel,
+) -> Result<Vec<(usize, u32)>> {
     let by_segment: HashMap<i64, usize> = units.iter().enumerate().map(|(i, u)| (u.segment.0, i)).collect();
     let mut growing: HashMap<i64, Vec<usize>> = HashMap::new();
     for (i, unit) in units.iter().enumerate().filter(|(_, unit)| unit.segment.0 == 0) {
         growing.entry(unit.partition.0).or_default().push(i);
     }
-    let keys = keys_from_wire(request.keys.clone());
     let count = request.segments.len();
     let is_aligned = keys.len() == count && request.timestamps.len() == count && request.rows.len() == count;
     let has_partitions = request.partitions.len() == count || request.segments.iter().all(|id| *id != 0);
@@ -71,6 +86,7 @@ fn locate(request: &FetchRequest, units: &[Arc<Unit>]) -> Result<Vec<(usize, u32
     }
     (0..count)
         .map(|i| {
+            cancel.check_at(i)?;
             let (key, row) = (&keys[i], request.rows[i]);
             let gone = || Failure::too_old(format!("row with key {key} has moved"));
             if request.segments[i] == 0 {

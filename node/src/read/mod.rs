@@ -28,6 +28,13 @@ pub struct Found {
     pub distance: f32,
 }
 
+impl Found {
+    /// Of several copies of a key the greatest is the newest: a later row wins among equals.
+    fn age(&self) -> (Timestamp, usize, u32) {
+        (self.timestamp, self.unit, self.row)
+    }
+}
+
 /// The rows of a unit that a scope admits; `None` means all.
 pub fn admitted(unit: &Unit, scope: &ReadScope, cancel: &Cancel) -> Option<Bitmap> {
     let visible = unit.visible(scope.timestamp);
@@ -47,8 +54,7 @@ pub fn newest_copies(found: Vec<Found>) -> Vec<Found> {
         std::collections::HashMap::with_capacity(found.len());
     for row in found {
         match newest.get(&row.key) {
-            Some(known) if (known.timestamp, known.unit, known.row) >= (row.timestamp, row.unit, row.row) => {
-            }
+            Some(known) if known.age() >= row.age() => {}
             _ => drop(newest.insert(row.key.clone(), row)),
         }
     }

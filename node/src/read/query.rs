@@ -1,11 +1,14 @@
 //! Rows that match a filter, in key order, or their number; in slices that the search threads take in turn.
 
-use super::{Found, ReadScope, admitted, newest_copies};
+use super::{Found, ReadScope, admitted};
 use crate::admission::Inside;
-use crate::cancel::{Cancel, STRIDE};
+use crate::cancel::Cancel;
 use crate::unit::Unit;
-use crate::{Failure, Pools, Result};
+use crate::{Pools, Result};
 use mishards_types::{Bitmap, limits};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
 /// Rows are few when there are so many times as many in all.
@@ -29,7 +32,7 @@ pub async fn query_units(
     };
     let numbers: Vec<usize> = units.iter().zip(&filters).map(matching).collect();
     let total = numbers.iter().map(|n| *n as u64).sum();
-    check_waiting(cancel)?;
+    cancel.check()?;
     if count {
         return Ok((Vec::new(), total));
     }
@@ -44,24 +47,84 @@ pub async fn query_units(
             _ => first_rows(i, &units[i], filters[i].as_ref(), limit, &stop),
         })
         .await?;
-    check_waiting(cancel)?;
+    cancel.check()?;
     let held = |list: &Vec<Found>| list.iter().map(|row| row.key.text_bytes()).sum::<usize>();
     limits::check_gathered(lists.iter().map(Vec::len).sum(), lists.iter().map(held).sum())?;
+    let stop = cancel.clone();
     let merge = move || {
-        let mut found = newest_copies(lists.into_iter().flatten().collect());
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        found.truncate(limit);
+        let found = merge(lists, limit, &stop)?;
         limits::check_keys(found.len(), held(&found))?;
         Ok(found)
     };
     Ok((pools.search(merge).await?, total))
 }
 
-fn check_waiting(cancel: &Cancel) -> Result<()> {
-    if cancel.is_cancelled() { Err(Failure::internal("the caller went away")) } else { Ok(()) }
+/// Lists in the order of their keys, each key once in a list, as one: of several copies the newest stays. Up to `limit` rows.
+fn merge(lists: Vec<Vec<Found>>, limit: usize, cancel: &Cancel) -> Result<Vec<Found>> {
+    // The lists of units stand at their units' numbers.
+    if lists.iter().filter(|list| !list.is_empty()).count() < 2 {
+        return Ok(lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default());
+    }
+    let total = lists.iter().map(Vec::len).sum::<usize>();
+    let mut found: Vec<Found> = Vec::with_capacity(total.min(limit));
+    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+    let mut heads: BinaryHeap<Head> = lists.iter_mut().filter_map(|list| list.next().map(Head)).collect();
+    for step in 0..total {
+        cancel.check_at(step)?;
+        let Some(mut head) = heads.peek_mut() else { break };
+        let row = match lists[head.0.unit].next() {
+            Some(next) => std::mem::replace(&mut head.0, next),
+            None => PeekMut::pop(head).0,
+        };
+        if !put(&mut found, row, limit) {
+            break;
+        }
+    }
+    Ok(found)
 }
 
-/// The first `limit` keys of a unit, with all their copies.
+/// Adds the row that comes next in the order of keys; false when there are `limit` keys already.
+fn put(found: &mut Vec<Found>, row: Found, limit: usize) -> bool {
+    let is_full = found.len() == limit;
+    match found.last_mut().filter(|last| last.key == row.key) {
+        Some(last) => {
+            if row.age() > last.age() {
+                *last = row;
+            }
+            true
+        }
+        None if is_full => false,
+        None => {
+            found.push(row);
+            true
+        }
+    }
+}
+
+/// The next row of a list. The greatest is the one with the smallest key.
+struct Head(Found);
+
+impl Ord for Head {
+    fn cmp(&self, other: &Head) -> Ordering {
+        other.0.key.cmp(&self.0.key)
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Head) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Head {}
+
+/// The first `limit` keys of a unit, each with its newest copy.
 fn first_rows(
     index: usize,
     unit: &Unit,
@@ -77,16 +140,13 @@ fn first_rows(
         timestamp: unit.timestamp(row),
         distance: 0.0,
     };
-    let (mut out, mut keys, mut bytes): (Vec<Found>, usize, usize) = (Vec::new(), 0, 0);
+    let (mut out, mut bytes, mut step): (Vec<Found>, usize, usize) = (Vec::new(), 0, 0);
+    // False ends the loop: there are enough, there is too much, or nobody waits.
     let mut take = |row: u32| {
         let found = to_found(row);
-        keys += usize::from(out.last().is_none_or(|last| last.key != found.key));
-        if keys > limit || (keys.is_multiple_of(STRIDE) && cancel.is_cancelled()) {
-            return false;
-        }
         bytes += found.key.text_bytes();
-        out.push(found);
-        bytes <= limits::GATHER_BYTES
+        step += 1;
+        put(&mut out, found, limit) && bytes <= limits::GATHER_BYTES && cancel.check_at(step).is_ok()
     };
     // Few rows are sorted sooner than all are looked at in their order.
     let are_few = filter.is_some_and(|f| f.count().saturating_mul(FEW) < unit.rows.len());
@@ -100,6 +160,7 @@ fn first_rows(
             let _ = rows.into_iter().all(&mut take);
         }
     }
+    cancel.check()?;
     limits::check_gathered(out.len(), bytes)?;
-    Ok(newest_copies(out))
+    Ok(out)
 }

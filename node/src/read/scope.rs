@@ -1,5 +1,6 @@
 //! The decoded scope of a sub-query.
 
+use crate::cancel::Cancel;
 use crate::{Failure, Result};
 use mishards_catalog::{DeltaFile, Segment};
 use mishards_expr::{Predicate, Templates};
@@ -26,7 +27,7 @@ pub struct ReadScope {
 }
 
 impl ReadScope {
-    pub fn decode(scope: Option<wire::Scope>) -> Result<ReadScope> {
+    pub fn decode(scope: Option<wire::Scope>, cancel: &Cancel) -> Result<ReadScope> {
         let scope = scope.ok_or_else(|| Failure::internal("the sub-query has no scope"))?;
         let json = |what: &str, e: serde_json::Error| {
             Failure::internal(format!("the sub-query's {what} cannot be read: {e}"))
@@ -36,7 +37,8 @@ impl ReadScope {
             true => Templates::new(),
             false => serde_json::from_slice(&scope.templates).map_err(|e| json("template values", e))?,
         };
-        let predicate = mishards_expr::compile(&scope.filter, &templates, &schema).map_err(|e| {
+        let compiled = mishards_expr::compile_unless(cancel.flag(), &scope.filter, &templates, &schema);
+        let predicate = compiled.map_err(|e| {
             Failure::from(Error::invalid(format!("cannot parse expression: {}, error: {e}", scope.filter)))
         })?;
         let version = scope.version.unwrap_or_default();

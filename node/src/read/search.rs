@@ -54,8 +54,8 @@ pub struct Grouping {
 
 impl SearchJob {
     /// Reads a request.
-    pub fn decode(mut request: SearchRequest) -> Result<SearchJob> {
-        let scope = ReadScope::decode(request.scope.take())?;
+    pub fn decode(mut request: SearchRequest, cancel: &Cancel) -> Result<SearchJob> {
+        let scope = ReadScope::decode(request.scope.take(), cancel)?;
         let metric = Metric::parse(&request.metric)?;
         let nq = request.nq as usize;
         if nq == 0 || !request.vectors.len().is_multiple_of(nq) {
@@ -211,9 +211,7 @@ impl Round<'_> {
             let query = job.query(q);
             let (unit, filter) = (&units[index], filters[index].as_ref());
             let hits = Probe { job, query: &query, index, unit, filter, cancel }.best(k)?;
-            if cancel.is_cancelled() {
-                return Err(Failure::internal("the caller went away"));
-            }
+            cancel.check()?;
             Ok(of_groups(job, units, hits))
         };
         let mut hits = pools.slices(nq * number, best).await?.into_iter();
@@ -294,9 +292,7 @@ fn one_query(
             held = (held.0 + hits.found.len(), held.1 + hits.bytes());
             limits::check_gathered(held.0, held.1)?;
             lists.push(hits);
-            if cancel.is_cancelled() {
-                return Err(Failure::internal("the caller went away"));
-            }
+            cancel.check()?;
         }
         if let Some(hits) = finished(job, &query, units, filters, cancel, lists)? {
             return Ok(hits);

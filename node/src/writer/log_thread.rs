@@ -225,6 +225,7 @@ impl LogThread {
             state.advance(logged.sequence, logged.timestamp);
             replies.push((entry.reply, result));
         }
+        state.settle();
         writer.deletes.advance(state.applied());
         writer.followers.group(followed);
         writer.publish(&state);

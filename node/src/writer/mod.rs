@@ -63,6 +63,18 @@ pub struct WriterParts {
     pub others: Others,
     /// Gives up what is missing of the log, where a start would be refused.
     pub accept_losses: bool,
+    /// The terms that this process has begun.
+    pub terms: OwnTerms,
+}
+
+/// Terms of one process, each of which begins after the end of the one before. All clones are one list.
+#[derive(Clone, Default)]
+pub struct OwnTerms(Arc<Mutex<Vec<LogId>>>);
+
+impl OwnTerms {
+    fn list(&self) -> MutexGuard<'_, Vec<LogId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is known of other writers.
@@ -78,7 +90,7 @@ pub enum Others {
     Unknown,
 }
 
-/// The writer of one term. When its term ends it serves nothing more; the process starts anew.
+/// The writer of one term. When its term ends it writes nothing more; the process may begin another term.
 pub struct Writer {
     parts: WriterParts,
     log_id: LogId,
@@ -267,6 +279,16 @@ impl Writer {
 
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Whether nobody has written anything since this term ended: no other process has begun a term, and one of this process
+    /// that has not begun to serve writes nothing.
+    pub async fn is_last(&self) -> bool {
+        let (storage, log) = (Arc::clone(&self.parts.storage), self.log_id);
+        let ours = self.parts.terms.list().clone();
+        let look =
+            move || mishards_wal::is_fenced_by_others(&*storage, log, &ours).map_err(takeover::log_failure);
+        self.parts.pools.fence(look).await.is_ok_and(|is_fenced| !is_fenced)
     }
 
     /// Waits until the term has ended.

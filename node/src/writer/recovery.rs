@@ -126,6 +126,7 @@ fn replay_all(
     if recorded < last {
         last_timestamp = last_timestamp.max(newest_delete(storage, snapshot)?);
     }
+    state.settle();
     state.advance(last, last_timestamp);
     deletes.advance(last);
     Ok(Replayed { state, ends, files, rows, recovered, last, last_timestamp })

@@ -7,7 +7,7 @@ use arrow_buffer::ScalarBuffer;
 use mishards_catalog::Snapshot;
 use mishards_segment::{Column, Delete, Rows, Tombstone};
 use mishards_types::{CollectionId, FieldId, Key, PartitionId, Schema, Sequence, Timestamp, Version};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct State {
     pub snapshot: Arc<Snapshot>,
     growing: HashMap<PartitionId, Vec<GrowingSegment>>,
     shown: HashMap<PartitionId, Arc<Vec<GrowingView>>>,
+    /// Partitions with rows that are not shown yet.
+    unshown: HashSet<PartitionId>,
     applied: Sequence,
     applied_timestamp: Timestamp,
     last_delete: HashMap<CollectionId, Sequence>,
@@ -63,6 +65,7 @@ impl State {
             snapshot,
             growing: HashMap::new(),
             shown: HashMap::new(),
+            unshown: HashSet::new(),
             applied,
             applied_timestamp,
             last_delete: HashMap::new(),
@@ -71,7 +74,7 @@ impl State {
         }
     }
 
-    /// What readers are to see from now on.
+    /// What readers are to see from now on. Of writes that were applied after the last [`State::settle`] they see nothing.
     pub fn view(&self) -> View {
         View {
             snapshot: Arc::clone(&self.snapshot),
@@ -116,32 +119,36 @@ impl State {
             }
             self.last_delete.insert(collection.id, sequence);
         }
-        let schema = Arc::new(collection.schema.clone());
         for part in write.inserts {
             let flushed = self.snapshot.partition(part.partition).map(|p| p.flushed_through);
             if flushed.is_none_or(|through| sequence <= through) {
                 continue;
             }
             let timestamps = ScalarBuffer::from(vec![timestamp.0; part.rows]);
-            let rows = Rows::new(&schema, timestamps, part.columns).map_err(Failure::from)?;
+            let rows = Rows::new(&collection.schema, timestamps, part.columns).map_err(Failure::from)?;
             let number = &mut self.next_number;
             let list = self.growing.entry(part.partition).or_default();
             if list.last().is_none_or(|g| g.sealed) {
                 list.push(GrowingSegment::new(
                     *number,
                     (collection.id, part.partition),
-                    Arc::clone(&schema),
+                    Arc::new(collection.schema.clone()),
                     sequence,
                     (timestamp, self.now),
                 ));
                 *number += 1;
             }
             if let Some(open) = list.last_mut() {
-                open.append(rows, sequence)?;
+                open.append(rows, sequence);
             }
-            self.show(part.partition);
+            self.unshown.insert(part.partition);
         }
         Ok(())
+    }
+
+    /// Ends some calls of [`State::apply`]: now their rows are shown, all at once.
+    pub fn settle(&mut self) {
+        std::mem::take(&mut self.unshown).into_iter().for_each(|id| self.show(id));
     }
 
     fn delete_growing(&mut self, write: &PreparedWrite, resolved_at: Timestamp, visible_at: Timestamp) {
@@ -161,6 +168,8 @@ impl State {
     }
 
     fn show(&mut self, partition: PartitionId) {
+        self.unshown.remove(&partition);
+        self.growing.get_mut(&partition).into_iter().flatten().for_each(GrowingSegment::settle);
         match self.growing.get(&partition).filter(|list| !list.is_empty()) {
             Some(list) => {
                 drop(self.shown.insert(partition, Arc::new(list.iter().map(GrowingSegment::view).collect())))
@@ -229,7 +238,7 @@ impl State {
             ));
         }
         if let Some(growing) = list.last_mut() {
-            growing.append_hidden(rows, tombstones, last)?;
+            growing.append_hidden(rows, tombstones, last);
             growing.sealed = sealed;
         }
         self.show(partition);

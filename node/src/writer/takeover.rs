@@ -58,6 +58,7 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
     if let Others::Lock(lock) = &parts.others {
         lock.note_terms(&[seen.epoch.0, log.epoch.0])?;
     }
+    parts.terms.list().push(log);
     let taken = parts.catalog.take_over(&takeover).await;
     if let (Err(e), Others::Lock(lock)) = (&taken, &parts.others)
         && e.kind == CatalogKind::Fenced

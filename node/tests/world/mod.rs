@@ -223,6 +223,7 @@ impl World {
             ingest: self.ingest.clone(),
             others: Others::Dead,
             accept_losses: self.accept_losses,
+            terms: Default::default(),
         }
     }
 

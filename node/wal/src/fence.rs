@@ -37,6 +37,15 @@ pub fn is_set(storage: &dyn Storage, log: LogId) -> Result<bool> {
     }
 }
 
+/// Whether anybody but these has fenced `log`. A fence that is gone counts as set.
+pub fn is_fenced_by_others(storage: &dyn Storage, log: LogId, ours: &[LogId]) -> Result<bool> {
+    match storage.read(&path(log)) {
+        Ok(bytes) => Ok(!bytes.is_empty() && !ours.iter().any(|log| log.to_string().as_bytes() == &*bytes)),
+        Err(e) if e.kind == Kind::NotFound => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Whether a successor has fenced `log`. A fence that is gone counts as set.
 pub fn is_fenced(storage: &dyn Storage, log: LogId) -> Result<bool> {
     match storage.read(&path(log)) {

@@ -9,7 +9,7 @@ mod reader;
 mod writer;
 
 pub use error::{Error, Result};
-pub use fence::{FENCE, is_fenced, is_set, make_fence, remove_fence, set_fence};
+pub use fence::{FENCE, is_fenced, is_fenced_by_others, is_set, make_fence, remove_fence, set_fence};
 pub use head::{Head, Predecessor};
 pub use reader::{Log, Scan, read_log};
 pub use writer::{LogWriter, Options};

@@ -10,7 +10,7 @@ use super::search_request::{SearchJob, round_decimal};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::Row;
-use crate::offload::{Left, in_place, off_workers};
+use crate::offload::{Left, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::rank::{Ranker, fuse};
 use crate::wire::{Params, Place, check_known, templates_from_wire};
@@ -21,10 +21,12 @@ use mishards_proto::milvus::{HybridSearchRequest, SearchResults, search_request:
 use mishards_proto::schema::SearchResultData;
 use mishards_types::{Error, Key, Metric, Result, limits};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Parts of a hybrid search that are searched at the same time.
 const PARTS_AT_ONCE: usize = 2;
 
+#[derive(Clone)]
 struct Fusion {
     ranker: Ranker,
     limit: usize,
@@ -90,11 +92,12 @@ impl Router {
             let (known, params, placeholder) =
                 (named.clone(), sub.search_params.clone(), placeholder.to_vec());
             let bytes = filter.text.len() + placeholder.len();
-            let parse =
-                move |_: &Left| SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter);
+            let parse = move |left: &Left| {
+                SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter, left)
+            };
             let job = off_workers(bytes, parse).await??;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
-            jobs.push(SearchJob { offset: 0, ..job });
+            jobs.push(Arc::new(SearchJob { offset: 0, ..job }));
         }
         if jobs.windows(2).any(|w| w[0].nq != w[1].nq) {
             return Err(Error::invalid("all sub-requests of a hybrid search must have the same nq"));
@@ -124,7 +127,7 @@ impl Router {
         let read = Read { database, collection: &request.collection_name, partitions, consistency };
         self.replanned(call, || async {
             let (_, plan) = self.route(call, read, &Filter::default()).await?;
-            let results = self.search_and_fuse(call, &plan, &jobs, &fusion, &output).await?;
+            let results = self.search_and_fuse(call, &plan, &jobs, fusion.clone(), &output).await?;
             Ok(SearchResults {
                 status: Some(ok()),
                 results: Some(results),
@@ -139,13 +142,13 @@ impl Router {
         &self,
         call: &Call,
         plan: &ReadPlan,
-        jobs: &[SearchJob],
-        fusion: &Fusion,
+        jobs: &[Arc<SearchJob>],
+        fusion: Fusion,
         output: &Output,
     ) -> Result<SearchResultData, Failure> {
         let search = |job| {
             async move {
-                let job: &SearchJob = job;
+                let job: &Arc<SearchJob> = job;
                 let plan = plan.with(&job.filter)?;
                 call.plan(&plan);
                 Ok::<_, Failure>((job.metric, self.search_rows(call, &plan, job).await?))
@@ -157,10 +160,13 @@ impl Router {
         let results: Vec<_> = stream::iter(searches).buffered(PARTS_AT_ONCE).try_collect().await?;
         let nq = jobs.first().map_or(0, |j| j.nq);
         let size = results.iter().map(|(_, lists)| bytes_of(lists)).sum();
-        let (rows, scores) = in_place(size, || fuse_all(fusion, results, nq))?;
+        let limit = fusion.limit;
+        let fused = move |left: &Left| fuse_all(&fusion, &results, nq, left);
+        let (rows, scores) = off_workers(size, fused).await??;
         let columns = self.fetch(call, plan, output, &rows.flat).await?;
-        let size = rows.flat.len() * ROW_BYTES;
-        let mut data = in_place(size, || result_data(&plan.collection, rows, scores, fusion.limit));
+        let (size, collection) = (rows.flat.len() * ROW_BYTES, Arc::clone(&plan.collection));
+        let made = move |left: &Left| result_data(&collection, rows, scores, limit, left);
+        let mut data = off_workers(size, made).await?;
         data.fields_data = columns;
         data.output_fields = output.names.clone();
         Ok(data)
@@ -168,11 +174,17 @@ impl Router {
 }
 
 /// The rows of all queries, and their scores.
-fn fuse_all(fusion: &Fusion, results: Vec<(Metric, Vec<Vec<Row>>)>, nq: usize) -> Result<(Rows, Vec<f32>)> {
-    let fused: Vec<Vec<(Row, f32)>> = (0..nq).map(|q| fuse_query(fusion, &results, q)).collect();
+fn fuse_all(
+    fusion: &Fusion,
+    results: &[(Metric, Vec<Vec<Row>>)],
+    nq: usize,
+    left: &Left,
+) -> Result<(Rows, Vec<f32>)> {
+    let wanted = (0..nq).take_while(|_| !left.is_so());
+    let fused: Vec<Vec<(Row, f32)>> = wanted.map(|q| fuse_query(fusion, results, q)).collect();
     let scores = fused.iter().flatten().map(|(_, s)| rounded(*s, fusion.round_decimal)).collect();
     let lists = fused.into_iter().map(|l| l.into_iter().map(|(row, _)| row).collect()).collect();
-    Ok((Rows::of(lists)?, scores))
+    Ok((Rows::of(lists, left)?, scores))
 }
 
 /// Fuses what each search found for one query: best score first, ties by the smaller key.

@@ -77,6 +77,20 @@ impl Router {
         Ok(named)
     }
 
+    /// The same collection in the catalog of the term that a read point is of. Whoever takes over and does not write yet may
+    /// have made a newer one, which nobody knows who answers for the rows that are in no file.
+    pub(super) fn of_term(&self, named: Named, epoch: u64) -> Named {
+        if named.snapshot.epoch.0 <= epoch {
+            return named;
+        }
+        let older = self.catalog.of_term(epoch);
+        let found = older.and_then(|snapshot| {
+            let collection = snapshot.collection(named.collection.id).cloned()?;
+            Some(Named { snapshot, database: named.database.clone(), collection })
+        });
+        found.unwrap_or(named)
+    }
+
     /// A collection by name or alias, as this router knows it.
     pub(super) fn known(&self, database: &str, name: &str) -> Result<Named> {
         let (snapshot, found) = self.database(database)?;

@@ -5,7 +5,7 @@ use super::search::{ROW_BYTES, does_not_fit};
 use crate::call::{Call, FETCH};
 use crate::error::{Failure, Kind};
 use crate::gather::Row;
-use crate::offload::in_place;
+use crate::offload::{Left, off_workers};
 use crate::plan::ReadPlan;
 use crate::scatter::{About, Answer, Question, segments_of_rows};
 use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
@@ -14,7 +14,7 @@ use mishards_proto::node::{FetchRequest, Scope};
 use mishards_proto::schema::{FieldData, field_data, scalar_field};
 use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId, limits};
 use prost::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What a client wants to see of each row.
@@ -143,7 +143,9 @@ impl Router {
         }
         limits::check_output(rows.len(), output.fixed_bytes())?;
         let size = rows.len() * ROW_BYTES;
-        let (segments, growing) = in_place(size, || segments_of_rows(plan, rows.iter().map(|r| r.segment)));
+        let (all, of) = (Arc::clone(rows), plan.segments.clone());
+        let placed = move |left: &Left| segments_of_rows(&of, left.watch(&*all).map(|r| r.segment));
+        let (segments, growing) = off_workers(size, placed).await?;
         let may_lack_growing = plan.growing_optional && growing;
         // The filter has done its work: these rows are known.
         let mut unfiltered = plan.scope.clone();
@@ -155,14 +157,16 @@ impl Router {
             growing_optional: false,
             scope: unfiltered,
         };
-        let (field_ids, all) = (output.field_ids(), Arc::clone(rows));
+        let (field_ids, all) = (Arc::new(output.field_ids()), Arc::clone(rows));
         let fields: Arc<Vec<Field>> = Arc::new(output.all_fields().cloned().collect());
         let parts = self
             .scatter(call, FETCH, "do_fetch")
             .run(&plan, &segments, growing, &move |client, Question { scope, about }| {
-                let fields = Arc::clone(&fields);
-                let (request, places) = in_place(size, || request_for(scope, &about, &field_ids, &all));
+                let (fields, field_ids, all) =
+                    (Arc::clone(&fields), Arc::clone(&field_ids), Arc::clone(&all));
                 Box::pin(async move {
+                    let made = move |left: &Left| request_for(scope, &about, &field_ids, &all, left);
+                    let (request, places) = off_workers(size, made).await?;
                     let columns = client.fetch(request).await?.columns;
                     let is_of = |(c, field): (&FieldData, &Field)| fits(c, field, places.len());
                     if columns.len() != fields.len() || !columns.iter().zip(&*fields).all(is_of) {
@@ -179,23 +183,33 @@ impl Router {
                 }
                 _ => failure,
             })?;
-        in_place(parts.iter().flat_map(|(columns, _)| columns).map(Message::encoded_len).sum(), || {
-            let mut columns = align(parts, rows.len(), output.field_ids().len())?;
+        let bytes = parts.iter().flat_map(|(columns, _)| columns).map(Message::encoded_len).sum();
+        let (count, output) = (rows.len(), output.clone());
+        let joined = move |left: &Left| {
+            let mut columns = align(parts, count, output.field_ids().len(), left)?;
             output.finish(&mut columns);
             Ok(columns)
-        })
+        };
+        off_workers(bytes, joined).await?
     }
 }
 
 /// The rows that a question is about, and their places in the answer.
-fn request_for(scope: Scope, about: &About, field_ids: &[i64], rows: &[Row]) -> (FetchRequest, Vec<usize>) {
+fn request_for(
+    scope: Scope,
+    about: &About,
+    field_ids: &[i64],
+    rows: &[Row],
+    left: &Left,
+) -> (FetchRequest, Vec<usize>) {
+    let asked: HashSet<i64> = about.segments.iter().copied().collect();
     let here = |row: &Row| match row.segment {
         SegmentId(0) => about.growing,
-        SegmentId(id) => about.segments.contains(&id),
+        SegmentId(id) => asked.contains(&id),
     };
-    let places: Vec<usize> = (0..rows.len()).filter(|i| here(&rows[*i])).collect();
+    let places: Vec<usize> = left.watch(0..rows.len()).filter(|i| here(&rows[*i])).collect();
     let strings = rows.iter().any(|r| matches!(r.key, Key::Str(_)));
-    let chosen = || places.iter().map(|i| &rows[*i]);
+    let chosen = || left.watch(&places).map(|i| &rows[*i]);
     let request = FetchRequest {
         field_ids: field_ids.to_vec(),
         keys: Some(ids_of(chosen().map(|r| r.key.clone()), strings)),
@@ -213,18 +227,19 @@ fn align(
     parts: Vec<(Vec<FieldData>, Vec<usize>)>,
     rows: usize,
     fields: usize,
+    left: &Left,
 ) -> Result<Vec<FieldData>, Failure> {
     let broken = || Failure::new(Kind::Refused, Error::internal("a node's columns do not fit its rows"));
     let is_one = parts.len() == 1;
     let mut from = vec![None; rows];
     let mut base = 0;
     for (_, places) in &parts {
-        for (i, place) in places.iter().enumerate() {
+        for (i, place) in left.watch(places).enumerate() {
             from[*place] = Some(base + i);
         }
         base += places.len();
     }
-    let order: Vec<usize> = from.into_iter().collect::<Option<_>>().ok_or_else(broken)?;
+    let order: Vec<usize> = left.watch(from).collect::<Option<_>>().ok_or_else(broken)?;
     let in_order = is_one && order.windows(2).all(|w| w[0] < w[1]);
     let mut parts = parts.into_iter().map(|(columns, _)| columns);
     let mut joined = parts.next().unwrap_or_default();
@@ -237,7 +252,9 @@ fn align(
     if joined.len() != fields {
         return Err(broken());
     }
-    Ok(if in_order { joined } else { joined.iter().map(|column| take_rows(column, &order)).collect() })
+    let wanted = |_: &&FieldData| !left.is_so();
+    let reordered = || joined.iter().take_while(wanted).map(|column| take_rows(column, &order)).collect();
+    Ok(if in_order { joined } else { reordered() })
 }
 
 /// Whether a column is one of this field with so many rows.

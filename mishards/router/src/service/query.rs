@@ -8,7 +8,7 @@ use super::read_point::Consistency;
 use super::search::{Gathered, ROW_BYTES, checked, does_not_fit};
 use crate::call::{Call, QUERY, Subject};
 use crate::error::{Failure, ok};
-use crate::gather::{Row, is_about, merge, page};
+use crate::gather::{Row, is_about, merge_by_key, page};
 use crate::offload::{Left, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{Answer, Question};
@@ -38,7 +38,7 @@ impl Router {
         let named = self.collection(database, &request.collection_name).await?;
         let (known, asked) = (named.clone(), request.clone());
         let bytes = request.expr.len();
-        let job = off_workers(bytes, move |_| QueryJob::parse(&known, &asked)).await??;
+        let job = off_workers(bytes, move |left| QueryJob::parse(&known, &asked, left)).await??;
         let counting = request.output_fields.iter().any(|f| f.trim().eq_ignore_ascii_case(COUNT));
         if counting {
             check_count(&request, &job)?;
@@ -114,7 +114,8 @@ impl Router {
             .await?;
         let _span = call.span.child("do_merge");
         let rows: usize = parts.iter().flatten().map(Vec::len).sum();
-        let merge = move |_: &Left| page(merge(parts.into_iter().flatten().collect()), 0, limit as usize);
+        let merge =
+            move |left: &Left| merge_by_key(parts.into_iter().flatten().collect(), limit as usize, left);
         let rows = off_workers(rows * ROW_BYTES, merge).await?;
         limits::check_answer(1, rows.len())?;
         limits::check_keys(rows.len(), rows.iter().map(|row| row.key.text_bytes()).sum())?;
@@ -149,7 +150,7 @@ impl Router {
 }
 
 impl QueryJob {
-    fn parse(named: &Named, request: &QueryRequest) -> Result<QueryJob> {
+    fn parse(named: &Named, request: &QueryRequest, left: &Left) -> Result<QueryJob> {
         refuse_namespace(request.namespace.as_deref())?;
         let params = Params::new(&request.query_params)?;
         check_known(Place::Query, params.iter())?;
@@ -176,7 +177,7 @@ impl QueryJob {
             text: request.expr.clone(),
             values: templates_from_wire(request.expr_template_values.clone())?,
         };
-        check_filter(named, &filter)?;
+        check_filter(named, &filter, left)?;
         Ok(QueryJob {
             filter,
             limit: limit.map(|l| l as usize),
@@ -193,8 +194,9 @@ impl QueryJob {
 }
 
 /// Refuses a filter that does not parse or does not fit the schema, before any node is asked.
-pub fn check_filter(named: &Named, filter: &Filter) -> Result<()> {
-    let compiled = mishards_expr::compile(&filter.text, &filter.values, &named.collection.schema);
+pub fn check_filter(named: &Named, filter: &Filter, left: &Left) -> Result<()> {
+    let schema = &named.collection.schema;
+    let compiled = mishards_expr::compile_unless(left.flag(), &filter.text, &filter.values, schema);
     compiled.map(drop).map_err(|e| {
         let text = &filter.text;
         Error::invalid(format!("failed to create query plan: cannot parse expression: {text}, error: {e}"))

@@ -83,7 +83,7 @@ impl Router {
                 .filter(|_| !asked.exactly),
         };
         let answer = self.ask_writer(asking).await;
-        let (answer, from_writer) = match answer {
+        let (answer, newest) = match answer {
             Ok(answer) => answer,
             // Without the writer an eventual read takes what there is.
             Err(error) if level >= EVENTUALLY && !asked.exactly => {
@@ -101,7 +101,7 @@ impl Router {
             growing_optional: level >= EVENTUALLY && !asked.exactly,
         };
         // Of a standby nobody knows how far behind it is.
-        if from_writer {
+        if newest {
             self.remember(CollectionId(answer.collection_id), Known { point, sent, past });
         }
         if asked.exactly && wanted != Timestamp::ZERO {
@@ -157,8 +157,8 @@ impl Router {
         self.read_points.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the writable node, waiting through a takeover. Where a standby's word is enough, it is asked while nobody
-    /// writes. The second value says that the writable node answered.
+    /// Asks the writable node, waiting through a takeover. While nobody writes, standbys are asked: their word must be enough,
+    /// or proven. The second value says that the answer is proven to be the newest.
     async fn ask_writer(&self, asking: Asking<'_>) -> Result<(ReadPointResponse, bool)> {
         let mut last;
         let until = self.clock.elapsed() + PATIENCE;
@@ -177,7 +177,8 @@ impl Router {
                 Err(error) => last = error,
             }
             if let Some(answer) = self.ask_standby(&asking).await {
-                return Ok((answer, false));
+                let newest = answer.newest;
+                return Ok((answer, newest));
             }
             if asking.once || self.clock.elapsed() >= until {
                 return Err(last);
@@ -187,11 +188,13 @@ impl Router {
     }
 
     async fn ask_standby(&self, asking: &Asking<'_>) -> Option<ReadPointResponse> {
-        let from = asking.standby_from?;
+        let is_enough = |answer: &ReadPointResponse| {
+            answer.newest || asking.standby_from.is_some_and(|from| answer.timestamp >= from.0)
+        };
         let nodes = self.topology.nodes();
         for standby in nodes.by_name.values().filter(|node| node.standby && node.said.tails_epoch != 0) {
             if let Ok(answer) = until_gone(standby, standby.client.read_point(asking.request(true))).await
-                && answer.timestamp >= from.0
+                && is_enough(&answer)
             {
                 return Some(answer);
             }
@@ -223,7 +226,7 @@ struct Asking<'a> {
     database: &'a str,
     collection: &'a str,
     once: bool,
-    /// A standby's word is enough when it has applied this.
+    /// A standby's word is enough when it has applied this; without it, only one that is proven.
     standby_from: Option<Timestamp>,
 }
 

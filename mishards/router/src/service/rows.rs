@@ -3,6 +3,7 @@
 use super::names::{Named, database_name, refuse_namespace};
 use super::read::Read;
 use super::read_point::Consistency;
+use super::search::ROW_BYTES;
 use super::{Router, unknown_outcome};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, Kind, ok};
@@ -109,7 +110,7 @@ impl Router {
         let mut last = None;
         for _ in 0..TRIES {
             let named = self.to_write(database, &request.collection_name, &request.partition_name).await?;
-            let plan_failed = |e| {
+            let plan_failed = |e: mishards_expr::Error| {
                 Error::invalid(format!(
                     "failed to create delete plan: cannot parse expression: {}, error: {e}",
                     request.expr
@@ -121,24 +122,27 @@ impl Router {
                 ));
             }
             let (known, text, given) = (named.clone(), request.expr.clone(), values.clone());
-            let compile = move |_: &Left| mishards_expr::compile(&text, &given, &known.collection.schema);
-            let predicate = off_workers(request.expr.len(), compile).await?.map_err(plan_failed)?;
-            if predicate.is_all() {
+            let compile = move |left: &Left| {
+                let schema = &known.collection.schema;
+                let predicate = mishards_expr::compile_unless(left.flag(), &text, &given, schema)?;
+                let listed = listed_keys(&known.collection, &predicate, left);
+                Ok((predicate.is_all(), listed.map(|keys| (keys.len(), to_delete(keys, left)))))
+            };
+            let (is_all, listed) = off_workers(request.expr.len(), compile).await?.map_err(plan_failed)?;
+            if is_all {
                 return Err(Error::invalid(
                     "failed to create delete plan: delete plan can't be empty or always true",
                 ));
             }
             let delete_partition = scope_of_deletes(&named, &request.partition_name)?;
-            let (keys, resolved_at) = match listed_keys(&named.collection, &predicate) {
-                Some(keys) => (keys, 0),
+            let ((count, keys), resolved_at) = match listed {
+                Some(listed) => (listed, 0),
                 None => {
                     let filter = Filter { text: request.expr.clone(), values: values.clone() };
                     self.matching_keys(call, read, &filter).await?
                 }
             };
-            let count = keys.len() as i64;
-            let strings = keys.iter().any(|k| matches!(k, Key::Str(_)));
-            let deletes = Some(ids_of(keys, strings));
+            let (count, deletes) = (count as i64, Some(keys));
             if count == 0 {
                 // Nothing is written: the time is that of the read that found nothing, or of one that would.
                 let timestamp = match resolved_at {
@@ -208,8 +212,13 @@ impl Router {
         }
     }
 
-    /// The keys that a filter matches now, and when now is.
-    async fn matching_keys(&self, call: &Call, read: Read<'_>, filter: &Filter) -> Result<(Vec<Key>, u64)> {
+    /// The keys that a filter matches now and their number, and when now is.
+    async fn matching_keys(
+        &self,
+        call: &Call,
+        read: Read<'_>,
+        filter: &Filter,
+    ) -> Result<((usize, IDs), u64)> {
         call.is_about(Subject {
             collection: read.collection.to_owned(),
             filter: filter.text.clone(),
@@ -219,10 +228,20 @@ impl Router {
             let (_, plan) = self.route(call, read, filter).await?;
             call.plan(&plan);
             let rows = self.query_rows(call, &plan, u64::MAX >> 1).await.map_err(too_many_to_delete)?;
-            Ok((rows.into_iter().map(|row| row.key).collect(), plan.scope.timestamp))
+            let count = rows.len();
+            let keys = move |left: &Left| to_delete(rows.into_iter().map(|row| row.key), left);
+            let keys = off_workers(count * ROW_BYTES, keys).await?;
+            Ok(((count, keys), plan.scope.timestamp))
         })
         .await
     }
+}
+
+/// Keys as a write names them.
+fn to_delete(keys: impl IntoIterator<Item = Key>, left: &Left) -> IDs {
+    let mut keys = left.watch(keys).peekable();
+    let strings = matches!(keys.peek(), Some(Key::Str(_)));
+    ids_of(keys, strings)
 }
 
 /// The keys that a delete's filter matches are bounded as an answer is.
@@ -316,7 +335,7 @@ fn scope_of_deletes(named: &Named, partition: &str) -> Result<i64> {
 }
 
 /// The keys that a filter lists, when that is all that it does: `pk == x` or `pk in […]`.
-fn listed_keys(collection: &Collection, predicate: &Predicate) -> Option<Vec<Key>> {
+fn listed_keys(collection: &Collection, predicate: &Predicate, left: &Left) -> Option<Vec<Key>> {
     let primary = collection.schema.primary()?;
     let is_key = |operand: &Operand| matches!(operand, Operand::Column { field, .. } if *field == primary.id);
     let key = |value: &Value| match (primary.data_type, value) {
@@ -328,7 +347,7 @@ fn listed_keys(collection: &Collection, predicate: &Predicate) -> Option<Vec<Key
         Predicate::Compare(operand, Comparison::Eq, Operand::Literal(value)) if is_key(operand) => {
             Some(vec![key(value)?])
         }
-        Predicate::In(operand, values) if is_key(operand) => values.iter().map(key).collect(),
+        Predicate::In(operand, values) if is_key(operand) => left.watch(&**values).map(key).collect(),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use super::search_request::{Group, SearchJob};
 use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
-use crate::offload::{Left, in_place, off_workers};
+use crate::offload::{Left, off_workers};
 use crate::plan::{Filter, ReadPlan};
 use crate::scatter::{About, Answer, Question};
 use crate::wire::{Place, ids_of, templates_from_wire};
@@ -42,9 +42,10 @@ impl Router {
         };
         let (known, params) = (named.clone(), request.search_params.clone());
         let bytes = filter.text.len() + placeholder.len();
-        let parse = move |_: &Left| SearchJob::parse(Place::Search, &known, &params, &placeholder, filter);
-        let job = off_workers(bytes, parse).await??;
-        let output = Output::parse(&named.collection.schema, &request.output_fields, false)?;
+        let parse =
+            move |left: &Left| SearchJob::parse(Place::Search, &known, &params, &placeholder, filter, left);
+        let job = Arc::new(off_workers(bytes, parse).await??);
+        let output = Arc::new(Output::parse(&named.collection.schema, &request.output_fields, false)?);
         let consistency = Consistency {
             level: request.consistency_level,
             use_default: request.use_default_consistency,
@@ -67,11 +68,14 @@ impl Router {
             let (named, plan) = self.route(call, read, &job.filter).await?;
             call.plan(&plan);
             let lists = self.search_rows(call, &plan, &job).await?;
-            let rows = in_place(bytes_of(&lists), || Rows::of(lists))?;
+            let rows = off_workers(bytes_of(&lists), move |left| Rows::of(lists, left)).await??;
             let columns = self.fetch(call, &plan, &output, &rows.flat).await?;
-            let name = &request.collection_name;
-            let size = rows.flat.len() * ROW_BYTES;
-            Ok(in_place(size, || answer(&named.collection, name, &job, rows, columns, &output, &plan)))
+            let (size, name) = (rows.flat.len() * ROW_BYTES, request.collection_name.clone());
+            let (job, output, timestamp) = (Arc::clone(&job), Arc::clone(&output), plan.scope.timestamp);
+            let made = move |left: &Left| {
+                answer(&named.collection, name, &job, rows, columns, &output, timestamp, left)
+            };
+            Ok(off_workers(size, made).await?)
         })
         .await
     }
@@ -81,25 +85,25 @@ impl Router {
         &self,
         call: &Call,
         plan: &ReadPlan,
-        job: &SearchJob,
+        job: &Arc<SearchJob>,
     ) -> Result<Vec<Vec<Row>>, Failure> {
         let request = node_request(job);
         let Some(group) = job.group.clone().filter(|g| g.size > 1) else {
             return self.scatter_search(call, SEARCH, plan, job, request).await;
         };
         // First which groups, by their best rows; then the best rows of just these, on every node.
-        let first = SearchJob {
+        let first = Arc::new(SearchJob {
             group: Some(Group { size: 1, strict: false, ..group }),
             limit: job.limit + job.offset,
             offset: 0,
-            ..job.clone()
-        };
+            ..SearchJob::clone(job)
+        });
         let best = self.scatter_search(call, GROUPS, plan, &first, node_request(&first)).await?;
         let dim = job.vectors.len() / job.nq.max(1);
         // Each query by itself: the groups of one are not those of another.
         let rounds = best.into_iter().enumerate().map(|(q, rows)| {
-            let one =
-                SearchJob { nq: 1, vectors: job.vectors[q * dim..(q + 1) * dim].to_vec(), ..job.clone() };
+            let vectors = job.vectors[q * dim..(q + 1) * dim].to_vec();
+            let one = Arc::new(SearchJob { nq: 1, vectors, ..SearchJob::clone(job) });
             async move {
                 let mut group_keys: Vec<String> = rows.into_iter().filter_map(|row| row.group).collect();
                 group_keys.sort_unstable();
@@ -124,7 +128,7 @@ impl Router {
         call: &Call,
         what: &'static str,
         plan: &ReadPlan,
-        job: &SearchJob,
+        job: &Arc<SearchJob>,
         request: NodeSearch,
     ) -> Result<Vec<Vec<Row>>, Failure> {
         let (mut request, nq) = (request, job.nq);
@@ -146,7 +150,7 @@ impl Router {
             let _timer = self.metrics.gather_seconds.start_timer();
             let rows: usize = parts.iter().flatten().map(Vec::len).sum();
             span.set("candidates", rows as i64);
-            let job = job.clone();
+            let job = Arc::clone(job);
             // Longer lists than an answer may have are not asked for.
             let is_last = limits::check_answer(nq, 2 * k as usize).is_err();
             let merge = move |left: &Left| merge_all(&job, parts, k as usize, is_last, left);
@@ -329,9 +333,10 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Refuses more than an answer may have.
-    pub fn of(lists: Vec<Vec<Row>>) -> Result<Rows> {
-        let lens = lists.iter().map(Vec::len).collect();
-        let flat: Vec<Row> = lists.into_iter().flatten().collect();
+    pub fn of(lists: Vec<Vec<Row>>, left: &Left) -> Result<Rows> {
+        let lens: Vec<usize> = lists.iter().map(Vec::len).collect();
+        let mut flat = Vec::with_capacity(lens.iter().sum());
+        flat.extend(left.watch(lists.into_iter().flatten()));
         limits::check_keys(flat.len(), flat.iter().map(|row| row.key.text_bytes()).sum())?;
         Ok(Rows { flat: Arc::new(flat), lens })
     }
@@ -347,25 +352,27 @@ pub(super) fn bytes_of(lists: &[Vec<Row>]) -> usize {
     lists.iter().map(Vec::len).sum::<usize>() * ROW_BYTES
 }
 
+#[expect(clippy::too_many_arguments, reason = "what an answer is made of")]
 fn answer(
     collection: &Collection,
-    name: &str,
+    name: String,
     job: &SearchJob,
     rows: Rows,
     columns: Vec<FieldData>,
     output: &Output,
-    plan: &ReadPlan,
+    timestamp: u64,
+    left: &Left,
 ) -> SearchResults {
     let score = |row: &Row| rounded(job.metric.distance(row.distance), job.round_decimal);
-    let scores: Vec<f32> = rows.flat.iter().map(score).collect();
+    let scores: Vec<f32> = left.watch(&*rows.flat).map(score).collect();
     let group_by = job.group.as_ref().map(|group| {
-        let groups: Vec<Option<String>> = rows.flat.iter().map(|r| r.group.clone()).collect();
+        let groups: Vec<Option<String>> = left.watch(&*rows.flat).map(|r| r.group.clone()).collect();
         let field = collection.schema.field_by_id(group.field).filter(|f| f.data_type != DataType::Json);
         group_column(field, &group.name, &groups)
     });
     let bound = rows.last().map(|row| job.metric.distance(row.distance));
     let iterator = job.iterator.as_ref().map(|page| SearchIteratorV2Results {
-        token: if page.token.is_empty() { format!("{:x}", plan.scope.timestamp) } else { page.token.clone() },
+        token: if page.token.is_empty() { format!("{timestamp:x}") } else { page.token.clone() },
         // Not rounded: the next page begins there.
         last_bound: bound.or(page.last_bound).unwrap_or(if job.metric == Metric::L2 {
             f32::MAX
@@ -373,7 +380,7 @@ fn answer(
             -f32::MAX
         }),
     });
-    let mut data = result_data(collection, rows, scores, job.limit);
+    let mut data = result_data(collection, rows, scores, job.limit, left);
     data.fields_data = columns;
     data.output_fields = output.names.clone();
     data.group_by_field_values = group_by.iter().cloned().collect();
@@ -382,8 +389,8 @@ fn answer(
     SearchResults {
         status: Some(ok()),
         results: Some(data),
-        collection_name: name.to_owned(),
-        session_ts: if job.is_iterator { plan.scope.timestamp } else { 0 },
+        collection_name: name,
+        session_ts: if job.is_iterator { timestamp } else { 0 },
     }
 }
 
@@ -393,13 +400,14 @@ pub(super) fn result_data(
     rows: Rows,
     scores: Vec<f32>,
     limit: usize,
+    left: &Left,
 ) -> SearchResultData {
     let primary = collection.schema.primary();
     let strings = primary.is_some_and(|f| f.data_type == DataType::VarChar);
     let Rows { flat, lens } = rows;
     let ids = match Arc::try_unwrap(flat) {
-        Ok(rows) => ids_of(rows.into_iter().map(|row| row.key), strings),
-        Err(rows) => ids_of(rows.iter().map(|row| row.key.clone()), strings),
+        Ok(rows) => ids_of(left.watch(rows).map(|row| row.key), strings),
+        Err(rows) => ids_of(left.watch(&*rows).map(|row| row.key.clone()), strings),
     };
     SearchResultData {
         num_queries: lens.len() as i64,

@@ -3,6 +3,7 @@
 use super::isolation;
 use super::names::Named;
 use super::query::{check_collection_id, check_filter};
+use crate::offload::Left;
 use crate::plan::Filter;
 use crate::wire::{Params, Place, check_known, query_vectors};
 use mishards_catalog::IndexDef;
@@ -58,11 +59,12 @@ impl SearchJob {
         pairs: &[KeyValuePair],
         placeholder: &[u8],
         filter: Filter,
+        left: &Left,
     ) -> Result<SearchJob> {
         let params = Params::new(pairs)?;
         check_known(place, params.iter())?;
         check_collection_id(&params, named)?;
-        check_filter(named, &filter)?;
+        check_filter(named, &filter, left)?;
         isolation::check_search(named, &filter)?;
         let field = search_field(named, &params.text("anns_field"))?;
         let index = named.collection.index_on(field.id);
