@@ -1,10 +1,12 @@
 //! Compiles every `.proto` file under `milvus/` and `node/` into Rust, with no protoc on the machine.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use prost::Message;
+use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
@@ -18,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut set = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     write(&out.join("descriptor.bin"), &set.encode_to_vec())?;
+    write(&out.join("shapes.rs"), shapes(&set).as_bytes())?;
 
     // Answers write both parts of a map's entry, as the libraries of Go, C++ and Java do. prost leaves out a value that is
     // the default, and then clients in JavaScript find none. So these entries are generated as messages, whose values are
@@ -43,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A call of the public service is named Connect, which the client's own `connect` would hide: make clients
     // with `new` from a channel.
     let mut config = tonic_prost_build::Config::new();
-    config.disable_comments(without_comment);
+    config.disable_comments(without_comment).enable_type_names();
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
@@ -58,6 +61,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&node, b"")?;
     }
     Ok(())
+}
+
+/// What each message is made of, as `src/shape.rs` reads it: its name, the bytes that it takes when it is empty, about, and
+/// which fields are messages.
+fn shapes(set: &FileDescriptorSet) -> String {
+    let mut found = BTreeMap::new();
+    for file in &set.file {
+        file.message_type.iter().for_each(|m| collect(m, file.package(), &mut found));
+    }
+    let numbers: BTreeMap<&str, usize> = found.keys().map(String::as_str).zip(0..).collect();
+    let mut text = format!("static SHAPES: [Shape; {}] = [\n", found.len());
+    for (name, message) in &found {
+        // A value, a text or a list takes up to 24 bytes, and so does a choice of several.
+        let single = message.field.iter().filter(|f| f.oneof_index.is_none()).count();
+        let bytes = 24 * (single + message.oneof_decl.len()) + 16;
+        let parts = message.field.iter().filter_map(|field| {
+            let number = numbers.get(field.type_name().trim_start_matches('.'))?;
+            Some(format!("({}, {number}), ", field.number()))
+        });
+        let parts: String = parts.collect();
+        text += &format!("    Shape {{ name: {name:?}, bytes: {bytes}, parts: &[{parts}] }},\n");
+    }
+    text + "];\n"
+}
+
+fn collect<'a>(
+    message: &'a DescriptorProto,
+    within: &str,
+    found: &mut BTreeMap<String, &'a DescriptorProto>,
+) {
+    let name = format!("{within}.{}", message.name());
+    message.nested_type.iter().for_each(|inner| collect(inner, &name, found));
+    found.insert(name, message);
 }
 
 /// The `.proto` files of a folder, in order of name; none when the folder is missing.

@@ -3,7 +3,7 @@
 
 use mishards_segment::Delete;
 use mishards_types::{CollectionId, Epoch, LogId, Sequence};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +45,9 @@ impl Collection {
     }
 }
 
+/// The floor of a collection that was dropped.
+const GONE: Sequence = Sequence(u64::MAX);
+
 #[derive(Default)]
 struct State {
     collections: HashMap<CollectionId, Collection>,
@@ -59,7 +62,12 @@ struct State {
     term: Option<LogId>,
     /// Another number for each line of time that was followed.
     line: u64,
+    /// Collections that were let go of, the longest ago first.
+    forgotten: VecDeque<CollectionId>,
 }
+
+/// Dropped collections that are remembered: far more than are dropped within a window.
+const FORGOTTEN: usize = 1 << 16;
 
 impl State {
     /// Whether what was applied has happened in this line too. Of a term whose writer has not said more than its epoch, that
@@ -82,12 +90,18 @@ impl State {
             return;
         }
         entry.floor = floor;
+        if floor == GONE {
+            self.forgotten.push_back(collection);
+        }
         let kept = entry.records.split_off(&floor.next());
         let gone =
             Collection { records: std::mem::replace(&mut entry.records, kept), ..Collection::default() };
         let published = gone.count(..=entry.published);
         self.entries -= gone.count(..);
         self.published -= published;
+        if self.forgotten.len() > FORGOTTEN {
+            self.forgotten.pop_front().into_iter().for_each(|oldest| drop(self.collections.remove(&oldest)));
+        }
     }
 
     fn add(&mut self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
@@ -254,7 +268,7 @@ impl Deletes {
     /// Lets go of a collection that was dropped. That it was there stays known: a reader of an older V must not take it
     /// for one without deletes.
     pub fn forget(&self, collection: CollectionId) {
-        self.raise_floor(collection, Sequence(u64::MAX));
+        self.raise_floor(collection, GONE);
     }
 
     /// Waits until everything up to `sequence` has been applied; false if it takes longer than `patience`.
@@ -456,5 +470,10 @@ mod tests {
         deletes.forget(C);
         assert_eq!(deletes.entries(), (0, 0));
         assert!(deletes.since(C, Sequence(10)).is_none());
+        for id in 0..2 * FORGOTTEN as i64 {
+            deletes.forget(CollectionId(1000 + id));
+        }
+        assert_eq!(deletes.floors().len(), FORGOTTEN, "those that were dropped lately");
+        assert!(deletes.since(CollectionId(999 + 2 * FORGOTTEN as i64), Sequence(10)).is_none());
     }
 }

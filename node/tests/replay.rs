@@ -139,3 +139,36 @@ async fn logs_of_failed_starts_are_forgotten() {
     let site = world.restart(site).await;
     assert_eq!(site.keys().await, all(0..10));
 }
+
+/// Records that insert into one partition are replayed together, up to whatever else comes between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn single_rows_between_anything_else_come_back_as_they_were() {
+    let mut world = World::new();
+    world.ingest.seal_rows = 40;
+    let mut site = world.start_with_collection().await;
+    site.create_partition("p").await.unwrap();
+    let mut dice = 7u64;
+    let mut next = move |sides: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % sides
+    };
+    for key in 0..400 {
+        // Keys that were inserted before, or never will be.
+        let older = [0, 0].map(|_| next(key as u64 + 1) as i64 - 1);
+        match next(20) {
+            0 => drop(site.delete(older).await.unwrap()),
+            1 => drop(site.upsert([older[0]]).await.unwrap()),
+            2 => site.flush().await.unwrap(),
+            3 => drop(site.insert(1000 + key * 10..1000 + key * 10 + 5).await.unwrap()),
+            4..8 => drop(site.insert_into("p", [key]).await.unwrap()),
+            _ => drop(site.insert([key]).await.unwrap()),
+        }
+        if key % 80 == 79 {
+            let rows = site.rows().await;
+            site = world.restart(site).await;
+            assert_eq!(site.rows().await, rows, "after {key}");
+            site = world.restart(site).await;
+            assert_eq!(site.rows().await, rows, "after {key}, again");
+        }
+    }
+}

@@ -1,16 +1,16 @@
 //! The codec of all services: as that of tonic, but a large message is read and written beside the async workers, for
 //! everything else that a worker has in hand would wait for it.
 
-use crate::off_worker::in_place;
-use prost::Message;
+use crate::off_worker::{SMALL, in_place};
+use crate::shape::fits;
 use prost::bytes::Buf;
-use prost::encoding::decode_varint;
+use prost::{Message, Name};
 use std::marker::PhantomData;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
-/// Fields at the top of a client's message, of which many take a hundred times their bytes in memory: no call needs so many.
-const MOST_FIELDS: usize = 1 << 16;
+/// Memory that a client's message may take, about: eight times what it may have on the wire by default.
+const MOST_MEMORY: usize = 512 << 20;
 
 /// See the file's head. `T` is written, `U` is read.
 pub struct ProstCodec<T, U>(PhantomData<(T, U)>);
@@ -21,7 +21,7 @@ impl<T, U> Default for ProstCodec<T, U> {
     }
 }
 
-impl<T: Message + Send + 'static, U: Message + Default + Send + 'static> Codec for ProstCodec<T, U> {
+impl<T: Message + Send + 'static, U: Message + Name + Default + Send + 'static> Codec for ProstCodec<T, U> {
     type Encode = T;
     type Decode = U;
     type Encoder = Writes<T>;
@@ -53,14 +53,19 @@ impl<T: Message + 'static> Encoder for Writes<T> {
 /// Reads messages.
 pub struct Reads<U>(PhantomData<U>);
 
-impl<U: Message + Default + 'static> Decoder for Reads<U> {
+impl<U: Message + Name + Default + 'static> Decoder for Reads<U> {
     type Item = U;
     type Error = Status;
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         in_place(bytes.remaining(), || {
-            if is_of_clients::<U>() && !has_few_fields(bytes.chunk()) {
-                let text = format!("the message has more than {MOST_FIELDS} fields");
+            // Of a small one no more can come than a worker has room for.
+            let is_large = bytes.remaining() > SMALL;
+            if is_large && is_of_clients::<U>() && !fits(&U::full_name(), bytes.chunk(), MOST_MEMORY) {
+                let text = format!(
+                    "the message of {} bytes would take more than {MOST_MEMORY} bytes in memory: send less at once",
+                    bytes.remaining()
+                );
                 return Err(Status::new(Code::InvalidArgument, text));
             }
             // As tonic's own codec says it.
@@ -69,51 +74,18 @@ impl<U: Message + Default + 'static> Decoder for Reads<U> {
     }
 }
 
-/// Whether a message is one of the public service. Those between processes may have as many fields as rows.
-fn is_of_clients<U>() -> bool {
-    std::any::type_name::<U>().contains("::milvus::proto::")
-}
-
-/// Counts the fields at the top of a message (Protocol Buffers, "Encoding"). What cannot be read is left to the decoder.
-fn has_few_fields(mut bytes: &[u8]) -> bool {
-    let mut count = 0;
-    while !bytes.is_empty() {
-        count += 1;
-        if count > MOST_FIELDS {
-            return false;
-        }
-        let Ok(key) = decode_varint(&mut bytes) else { return true };
-        let skip = match key & 7 {
-            0 => decode_varint(&mut bytes).map(|_| 0),
-            1 => Ok(8),
-            2 => decode_varint(&mut bytes),
-            5 => Ok(4),
-            // The fields of a group count one by one.
-            3 | 4 => Ok(0),
-            _ => return true,
-        };
-        let Some(rest) = skip.ok().and_then(|n| bytes.get(usize::try_from(n).ok()?..)) else { return true };
-        bytes = rest;
-    }
-    true
+/// Whether a message is one of the public service. What processes say to each other was counted when it was made.
+fn is_of_clients<U: Name>() -> bool {
+    U::PACKAGE.starts_with("milvus.proto.")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::milvus::{HybridSearchRequest, SearchRequest};
+    use crate::milvus::SearchRequest;
 
     #[test]
-    fn fields_are_counted_as_they_stand() {
-        let requests = |n| vec![SearchRequest { nq: 5, ..Default::default() }; n];
-        let whole = |n| HybridSearchRequest { requests: requests(n), ..Default::default() }.encode_to_vec();
-        assert!(has_few_fields(&whole(MOST_FIELDS)));
-        assert!(!has_few_fields(&whole(MOST_FIELDS + 1)));
-        assert!(!has_few_fields(&[0x2a, 0].repeat(MOST_FIELDS + 1)));
-        assert!(!has_few_fields(&[vec![11, 12], [0x2a, 0].repeat(MOST_FIELDS + 1)].concat()));
-        // A varint, eight bytes, four bytes, and what stands for nothing.
-        assert!(has_few_fields(&[8, 0x80, 1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 13, 1, 2, 3, 4]));
-        assert!(has_few_fields(&[0xff]) && has_few_fields(&[0x2a, 0x7f, 1]) && has_few_fields(&[7]));
+    fn only_what_clients_send_is_looked_at() {
         assert!(is_of_clients::<SearchRequest>() && !is_of_clients::<crate::node::SearchRequest>());
     }
 }

@@ -1,7 +1,9 @@
 //! Wire types, servers and clients generated from the `.proto` files of this crate.
 
 pub mod codec;
+pub mod columns;
 pub mod off_worker;
+mod shape;
 
 #[allow(
     clippy::all,

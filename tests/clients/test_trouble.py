@@ -1,5 +1,6 @@
 """What an operator meets: a log that is gone, a disk without room, requests that are too large for anybody."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -82,6 +83,17 @@ def test_a_disk_that_fills_up_refuses_writes_and_takes_them_again(small_disk: Pa
     assert "disk limit exceeded" in refused, f"{taken} rows, then: {refused}"
     server.check_alive()
     assert count(client, "full") == taken, "reads go on"
+    with (small_disk / "others").open("wb") as others, contextlib.suppress(OSError):
+        while True:
+            others.write(bytes(1 << 16))
+            others.flush()
+    time.sleep(1)
+    began = time.monotonic()
+    with pytest.raises(MilvusException, match="disk limit exceeded"):
+        client.create_collection("another", dimension=4)
+    assert time.monotonic() - began < 5, "a change of the catalog waits for room"
+    assert count(client, "full") == taken, "reads go on"
+    (small_disk / "others").unlink()
     subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
     deadline = time.monotonic() + 20
     while True:

@@ -1,6 +1,8 @@
 """Curves of writes: deletes by filter, hot keys, many collections, and the replay of the log."""
 
 import time
+from collections.abc import Iterable
+from itertools import count, islice
 
 import numpy as np
 from calls import Calls, column, create, create_index, delete, drop, field, flush, insert, milvus, query, schema, search
@@ -144,10 +146,11 @@ def replays(target: Target, report: Report) -> None:
             Report.progress(f"{what}: {mib} MiB")
             with running() as fresh:
                 create(fresh.calls, "log", [field("id", S.Int64, primary=True), field("v", S.FloatVector, dim=dim)])
-                rows = insert("log", plain(np.arange(batch), dim), batch)
                 written, log = 0, lambda: sum(f.stat().st_size for f in fresh.folder.glob("data/log/*/0*"))
+                numbers = count(0, batch)
                 while written < mib << 20:
-                    send(fresh.calls, rows, 1_000 if batch == 1 else 20)
+                    some = islice(numbers, 1_000 if batch == 1 else 20)
+                    send(fresh.calls, (insert("log", plain(np.arange(n, n + batch), dim), batch) for n in some))
                     written = log()
                 fresh.kill()
                 seconds = fresh.start()
@@ -161,10 +164,10 @@ def replays(target: Target, report: Report) -> None:
         curve(report, what, "O(n)", "bytes of the log", points)
 
 
-def send(calls: Calls, data: bytes, times: int, at_once: int = 512) -> None:
-    """The same insert so many times, some at once."""
+def send(calls: Calls, inserts: Iterable[bytes], at_once: int = 512) -> None:
+    """All inserts, some at once."""
     waiting: list = []
-    for _ in range(times):
+    for data in inserts:
         waiting.append(calls.start("Insert", data))
         if len(waiting) >= at_once:
             waiting.pop(0).result()

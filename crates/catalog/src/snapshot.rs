@@ -41,8 +41,8 @@ pub struct Snapshot {
     past_deltas: Vec<(u64, u64, Arc<DeltaFile>)>,
     /// Partitions that were dropped within the window: (removed_at, row).
     past_partitions: Vec<(u64, Arc<Partition>)>,
-    /// Collections that were dropped and whose row is still kept: a log may still hold rows of them.
-    dropped: BTreeSet<CollectionId>,
+    /// Collections that were dropped within the window, and by which commit: a log may still hold rows of them.
+    dropped: BTreeMap<CollectionId, u64>,
     /// (commit_seq, commit_id) of the commits within the window, oldest first.
     history: Vec<Version>,
 }
@@ -112,6 +112,7 @@ impl Snapshot {
         self.past_segments.retain(|(_, removed, _)| *removed > removed_through);
         self.past_deltas.retain(|(_, removed, _)| *removed > removed_through);
         self.past_partitions.retain(|(removed, _)| *removed > removed_through);
+        self.dropped.retain(|_, removed| *removed > removed_through);
         self.history.retain(|v| v.commit_seq > removed_through || *v == self.version);
     }
 
@@ -133,7 +134,8 @@ impl Snapshot {
         let before = earlier.past_partitions.iter().filter(|(removed, _)| *removed > oldest).cloned();
         self.past_partitions = before.chain(gone.map(|p| (at, Arc::clone(p)))).collect();
         let gone = earlier.collections.keys().filter(|id| !self.collections.contains_key(id));
-        self.dropped = earlier.dropped.iter().chain(gone).copied().collect();
+        let before = earlier.dropped.iter().filter(|(_, removed)| **removed > oldest);
+        self.dropped = before.map(|(id, removed)| (*id, *removed)).chain(gone.map(|id| (*id, at))).collect();
         self
     }
 
@@ -175,7 +177,7 @@ impl Snapshot {
             EntityKind::Database => drop(self.databases.remove(&DatabaseId(id))),
             EntityKind::Collection => {
                 self.collections.remove(&CollectionId(id));
-                self.dropped.insert(CollectionId(id));
+                self.dropped.insert(CollectionId(id), at);
             }
             EntityKind::Partition => drop(self.partitions.remove(&PartitionId(id))),
             EntityKind::Segment => {
@@ -328,8 +330,8 @@ impl Snapshot {
     }
 
     /// Collections that were dropped, as far back as the catalog remembers.
-    pub fn dropped(&self) -> &BTreeSet<CollectionId> {
-        &self.dropped
+    pub fn dropped(&self) -> impl Iterator<Item = CollectionId> {
+        self.dropped.keys().copied()
     }
 
     pub fn logs(&self) -> impl Iterator<Item = &LogEntry> {

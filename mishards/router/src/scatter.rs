@@ -49,6 +49,11 @@ pub type Ask<T> =
 /// A sub-query during which this many nodes broke off goes no further: it may be what breaks them.
 pub(crate) const BROKEN_NODES: usize = 2;
 
+/// A sub-query may take as long again for each so many rows of its answer.
+const PATIENT_ROWS: usize = 1 << 18;
+/// Answers of more rows take long on every node: nobody else is asked because they do.
+const HEDGED_ROWS: usize = 1 << 15;
+
 /// A sub-query gets at least this, however little time its client has left.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -105,7 +110,9 @@ pub struct Scatter<'a> {
     /// What is asked, by a name of `call`.
     pub what: &'static str,
     pub span: Span,
-    /// Longest time for one sub-query, as long as another node can be asked.
+    /// Rows that a node's answer may have, where that is known; 0 where not.
+    pub rows: usize,
+    /// Longest time for one sub-query of few rows, as long as another node can be asked.
     pub patience: Duration,
     /// Longest time for the last one, where the client gives no deadline.
     pub request_patience: Duration,
@@ -247,7 +254,7 @@ impl Scatter<'_> {
         let has_open = self.has_open(&spare, &tasks);
         let slow = async {
             tokio::time::sleep(hedging.patience()).await;
-            match has_open && hedging.spend() {
+            match has_open && self.rows <= HEDGED_ROWS && hedging.spend() {
                 true => self.metrics.hedged_subqueries_total.inc(),
                 false => pending().await,
             }
@@ -328,14 +335,16 @@ impl Scatter<'_> {
         match &answer {
             Ok(answer) => {
                 node.health.note_success();
-                self.topology.hedging.note(took);
+                if self.rows <= HEDGED_ROWS {
+                    self.topology.hedging.note(took);
+                }
                 answer.served.iter().for_each(|served| report.served(served));
                 span.set("rows", report.rows_scanned as i64);
             }
             Err(failure) => {
                 // A client that is in a hurry says nothing of the node.
                 let hurried =
-                    failure.kind == Kind::Transport && patience < self.patience && !node.gone.is_cancelled();
+                    failure.kind == Kind::Transport && patience < self.longest() && !node.gone.is_cancelled();
                 if failure.is_of_the_node() && !hurried {
                     node.health.note_failure(self.topology.now());
                 }
@@ -355,8 +364,14 @@ impl Scatter<'_> {
     fn patience_left(&self, is_last: bool) -> Duration {
         let left = self.call.deadline.map(|deadline| deadline.saturating_sub(self.topology.now()));
         let left = left.unwrap_or(self.request_patience);
-        let share = if is_last { left } else { (left / 2).min(self.patience) };
+        let share = if is_last { left } else { (left / 2).min(self.longest()) };
         share.max(SHORTEST)
+    }
+
+    /// Longest time for one sub-query: work that others wait for too is not begun anew elsewhere because it is much.
+    fn longest(&self) -> Duration {
+        let times = u32::try_from(self.rows / PATIENT_ROWS).unwrap_or(u32::MAX);
+        self.patience.saturating_mul(times.saturating_add(1))
     }
 
     /// Whether nobody else is left to ask for one of these tasks.

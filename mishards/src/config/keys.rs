@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
         "router.subquery_seconds",
         seconds(SHORTEST_PATIENCE),
         "30",
-        "longest time for one call on one node before the next one is asked",
+        "longest time for one call on one node before the next one is asked, and as long again for each 262,144 rows of its answer",
     ),
     key(
         "router.request_seconds",

@@ -15,6 +15,9 @@ impl Writer {
         let plan = |snapshot: &mishards_catalog::Snapshot| {
             Ok(plan_command(snapshot, command, &mut || self.next_id(), self.now())?)
         };
+        if !command.only_removes() {
+            self.check_room_for_changes()?;
+        }
         let done =
             self.commit_and_log(plan, |state| state.last_schema_change = state.snapshot.version).await?;
         for (collection, _) in self.deletes.floors() {

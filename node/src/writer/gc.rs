@@ -153,7 +153,7 @@ impl Writer {
                 self.deletes.raise_floor(collection.id, floor);
                 update.floors.insert(collection.id.0, floor.0);
             }
-            update.floors.extend(snapshot.dropped().iter().map(|id| (id.0, u64::MAX)));
+            update.floors.extend(snapshot.dropped().map(|id| (id.0, u64::MAX)));
         }
         // Those who follow let go of the same. Under the lock, for what it says of the sequence must be true.
         let state = self.state();

@@ -5,6 +5,7 @@ use crate::tombstones::Tombstones;
 use crate::unit::Unit;
 use mishards_segment::{Rows, Tombstone, key_at};
 use mishards_types::{CollectionId, Key, PartitionId, Schema, SegmentId, Sequence, Timestamp};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub struct GrowingSegment {
     settled: u32,
     rows: u32,
     bytes: usize,
-    keys: HashMap<Key, Vec<u32>>,
+    /// Most keys have one row.
+    keys: HashMap<Key, SmallVec<[u32; 2]>>,
 }
 
 impl GrowingSegment {
@@ -163,7 +165,8 @@ impl GrowingSegment {
             let Some(numbers) = self.keys.get_mut(key) else { continue };
             // A row that is hidden has nothing more to fear: a key that is written again and again stays cheap.
             numbers.retain(|number| {
-                let chunk = self.bases.partition_point(|base| base <= number) - 1;
+                let number = *number;
+                let chunk = self.bases.partition_point(|base| *base <= number) - 1;
                 let row = number - self.bases[chunk];
                 let unit = &self.units[chunk];
                 let hides = unit.timestamp(row) <= resolved_at;

@@ -206,7 +206,7 @@ impl LogThread {
             let mut result = Ok(logged);
             if let Some(write) = entry.write {
                 streamed.deletes.extend(stream_entry(&write, logged));
-                let full = state.full(&write, &writer.parts.ingest);
+                let full = state.full(write.inserts.iter().map(|part| part.partition), &writer.parts.ingest);
                 if !full.is_empty() {
                     // Whoever follows seals at the same place.
                     writer.followers.group(std::mem::take(&mut followed));

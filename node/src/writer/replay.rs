@@ -1,13 +1,15 @@
 //! Log records back into state.
 
 use super::ddl::{changes_of, decode_record};
-use super::ingest::prepare_write;
+use super::ingest::{prepare_rows, prepare_write};
 use super::losses::Losses;
 use super::state::State;
 use crate::deletes::Deletes;
 use crate::{Failure, IngestOptions, Kind, Result};
 use mishards_catalog::{Change, Entity, EntityKind};
+use mishards_proto::columns::{append, row_count};
 use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
+use mishards_proto::schema::{FieldData, field_data::Field as F, scalar_field::Data as D};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
 use mishards_wal::Record;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,80 @@ pub struct Replay<'a> {
     /// The newest commit's number, and the first record that a replay over it needs.
     newest: Option<(u64, u64)>,
     last: Sequence,
+    /// Inserts that follow each other.
+    run: Option<Run>,
     pub rows: usize,
+}
+
+/// Rows of so many, or records of as many bytes, are applied at once.
+const RUN_ROWS: usize = 4096;
+const RUN_BYTES: usize = 4 << 20;
+
+/// Records that insert into one partition and do nothing else, one after the other: their rows are decoded together, for most
+/// of what single rows cost is the same for one and for many.
+struct Run {
+    collection: CollectionId,
+    part: PartitionRows,
+    timestamps: Vec<u64>,
+    first: Sequence,
+    last: Sequence,
+    bytes: usize,
+}
+
+impl Run {
+    /// Nothing when a record does more, or its rows could break those of others.
+    fn of(write: &mut LogWrite, at: (Sequence, Timestamp), bytes: usize) -> Option<Run> {
+        let deletes = write.deletes.as_ref().and_then(|keys| keys.id_field.as_ref());
+        let ([part], None) = (write.inserts.as_slice(), deletes) else { return None };
+        let rows = part.rows as usize;
+        let is_plain = |column: &FieldData| {
+            let data = column.field.as_ref();
+            let is_array = matches!(data, Some(F::Scalars(s)) if matches!(s.data, Some(D::ArrayData(_))));
+            !is_array && column.valid_data.is_empty() && row_count(column) == rows
+        };
+        if rows >= RUN_ROWS || bytes >= RUN_BYTES || !part.columns.iter().all(is_plain) {
+            return None;
+        }
+        Some(Run {
+            collection: CollectionId(write.collection_id),
+            part: write.inserts.pop()?,
+            timestamps: vec![at.1.0; rows],
+            first: at.0,
+            last: at.0,
+            bytes,
+        })
+    }
+
+    /// Whether the rows of another one can be appended.
+    fn goes_on_with(&self, next: &Run) -> bool {
+        let kind = |column: &FieldData| {
+            let data = match &column.field {
+                Some(F::Scalars(scalars)) => scalars.data.as_ref().map(std::mem::discriminant),
+                _ => None,
+            };
+            let dim = match &column.field {
+                Some(F::Vectors(vectors)) => Some(vectors.dim),
+                _ => None,
+            };
+            (column.field_id, data, dim)
+        };
+        self.collection == next.collection
+            && self.part.partition_id == next.part.partition_id
+            && self.timestamps.len() < RUN_ROWS
+            && self.bytes < RUN_BYTES
+            && self.part.columns.iter().map(kind).eq(next.part.columns.iter().map(kind))
+    }
+
+    fn append(&mut self, next: Run) {
+        self.part.rows += next.part.rows;
+        for (to, from) in self.part.columns.iter_mut().zip(next.part.columns) {
+            // Their kinds are the same.
+            let _ = append(to, from);
+        }
+        self.timestamps.extend(next.timestamps);
+        self.last = next.last;
+        self.bytes += next.bytes;
+    }
 }
 
 /// What records of the log say was there once: rows of it may be left out when the catalog does not have it.
@@ -55,7 +130,7 @@ impl Explained {
 
 impl<'a> Replay<'a> {
     pub fn new(state: &'a mut State, deletes: &'a Deletes, limits: &'a IngestOptions) -> Replay<'a> {
-        let explained = Explained { collections: state.snapshot.dropped().clone(), ..Explained::default() };
+        let explained = Explained { collections: state.snapshot.dropped().collect(), ..Explained::default() };
         let (unknown, last) = (BTreeMap::new(), Sequence(0));
         Replay {
             state,
@@ -67,6 +142,7 @@ impl<'a> Replay<'a> {
             gaps: Vec::new(),
             newest: None,
             last,
+            run: None,
             rows: 0,
         }
     }
@@ -82,7 +158,7 @@ impl<'a> Replay<'a> {
         }
         self.last = sequence;
         self.first = self.first.or(Some(sequence));
-        match self.apply(&record) {
+        match self.apply(&record, losses) {
             Err(e) if matches!(e.kind, Kind::Unreadable | Kind::Refused) => {
                 losses.found(format_args!("log record {sequence} cannot be applied: {e}"))?;
             }
@@ -92,10 +168,13 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, record: &Record) -> Result<()> {
+    fn apply(&mut self, record: &Record, losses: &mut Losses) -> Result<()> {
         let damaged = || Failure::unreadable("it cannot be decoded");
         match decode_record(&record.payload).and_then(|r| r.body).ok_or_else(damaged)? {
-            Body::Write(write) => self.write(write, record.sequence, record.timestamp)?,
+            Body::Write(write) => {
+                let at = (record.sequence, record.timestamp);
+                self.write(write, at, record.payload.len(), losses)?;
+            }
             Body::Commit(commit) => {
                 let changes = changes_of(&commit).ok_or_else(damaged)?;
                 if commit.whole {
@@ -121,7 +200,13 @@ impl<'a> Replay<'a> {
         });
     }
 
-    fn write(&mut self, mut write: LogWrite, sequence: Sequence, timestamp: Timestamp) -> Result<()> {
+    fn write(
+        &mut self,
+        mut write: LogWrite,
+        (sequence, timestamp): (Sequence, Timestamp),
+        bytes: usize,
+        losses: &mut Losses,
+    ) -> Result<()> {
         let id = CollectionId(write.collection_id);
         let Some(collection) = self.state.snapshot.collection(id).cloned() else {
             self.unknown.entry((id, PartitionId(0))).or_insert(sequence);
@@ -143,19 +228,51 @@ impl<'a> Replay<'a> {
         // What is in files, or of a dropped partition, is not even decoded.
         write.inserts.retain(|part| !in_files(part));
         self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
+        if let Some(next) = Run::of(&mut write, (sequence, timestamp), bytes) {
+            match &mut self.run {
+                Some(run) if run.goes_on_with(&next) => run.append(next),
+                _ => {
+                    self.end_run(losses)?;
+                    self.run = Some(next);
+                }
+            }
+            return Ok(());
+        }
+        self.end_run(losses)?;
         let prepared = prepare_write(&collection, write)?;
-        let full = self.state.full(&prepared, self.limits);
+        self.seal_full(prepared.inserts.iter().map(|part| part.partition));
+        let deletes = self.deletes;
+        self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
+    }
+
+    /// Applies the records that were put together.
+    fn end_run(&mut self, losses: &mut Losses) -> Result<()> {
+        let Some(run) = self.run.take() else { return Ok(()) };
+        let Some(collection) = self.state.snapshot.collection(run.collection).cloned() else { return Ok(()) };
+        let (first, last) = (run.first, run.last);
+        self.seal_full([PartitionId(run.part.partition_id)].into_iter());
+        let applied = prepare_rows(&collection, run.part)
+            .and_then(|part| self.state.insert(&collection, part, run.timestamps, (first, last)));
+        match applied {
+            Err(e) if matches!(e.kind, Kind::Unreadable | Kind::Refused) => {
+                losses.found(format_args!("log records {first} to {last} cannot be applied: {e}"))
+            }
+            applied => applied,
+        }
+    }
+
+    fn seal_full(&mut self, partitions: impl Iterator<Item = PartitionId>) {
+        let full = self.state.full(partitions, self.limits);
         if !full.is_empty() {
             self.state.seal(|g| full.contains(&g.partition));
         }
-        let deletes = self.deletes;
-        self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
     }
 
     /// Compares what was replayed with what must be there: every collection and partition with rows is in the catalog, or
     /// was made or dropped by a record of the log; the log begins where its newest commit needs it to; no record after
     /// that is missing, up to the last that a head has `recorded` and the last that the catalog has `known`.
     pub fn finish(mut self, recorded: Sequence, known: Sequence, losses: &mut Losses) -> Result<usize> {
+        self.end_run(losses)?;
         self.check_names(losses)?;
         let end = recorded.max(known);
         if end > self.last {

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_millis(250);
 const SHARE: u64 = 20;
 /// … and this much at most.
 const MOST: u64 = 1 << 30;
+/// Changes of the catalog take from what is kept, down to this.
+const CHANGES: u64 = 1 << 20;
 /// Between two warnings.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
@@ -74,6 +76,18 @@ impl Writer {
             self.room.free.store(u64::MAX, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Refuses a change of the catalog whose record would have to wait for room.
+    pub(super) fn check_room_for_changes(&self) -> Result<()> {
+        let free = self.room.free.load(Ordering::Relaxed);
+        if free >= CHANGES {
+            return Ok(());
+        }
+        let text = format!(
+            "disk limit exceeded: {free} bytes are free, a change of the catalog needs {CHANGES}: make room, or drop something"
+        );
+        Err(Error::new(Code::DISK_LIMIT, text).into())
     }
 
     /// Refuses a write when what must still be written would have no room.

@@ -3,8 +3,7 @@
 use super::growing::GrowingSegment;
 use super::view::{GrowingView, View};
 use crate::{Failure, IngestOptions, Result};
-use arrow_buffer::ScalarBuffer;
-use mishards_catalog::Snapshot;
+use mishards_catalog::{Collection, Snapshot};
 use mishards_segment::{Column, Delete, Rows, Tombstone};
 use mishards_types::{CollectionId, FieldId, Key, PartitionId, Schema, Sequence, Timestamp, Version};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -120,29 +119,43 @@ impl State {
             self.last_delete.insert(collection.id, sequence);
         }
         for part in write.inserts {
-            let flushed = self.snapshot.partition(part.partition).map(|p| p.flushed_through);
-            if flushed.is_none_or(|through| sequence <= through) {
-                continue;
-            }
-            let timestamps = ScalarBuffer::from(vec![timestamp.0; part.rows]);
-            let rows = Rows::new(&collection.schema, timestamps, part.columns).map_err(Failure::from)?;
-            let number = &mut self.next_number;
-            let list = self.growing.entry(part.partition).or_default();
-            if list.last().is_none_or(|g| g.sealed) {
-                list.push(GrowingSegment::new(
-                    *number,
-                    (collection.id, part.partition),
-                    Arc::new(collection.schema.clone()),
-                    sequence,
-                    (timestamp, self.now),
-                ));
-                *number += 1;
-            }
-            if let Some(open) = list.last_mut() {
-                open.append(rows, sequence);
-            }
-            self.unshown.insert(part.partition);
+            let timestamps = vec![timestamp.0; part.rows];
+            self.insert(&collection, part, timestamps, (sequence, sequence))?;
         }
+        Ok(())
+    }
+
+    /// Adds the rows of one or several records that follow each other, with the timestamps of the rows and the sequences of the
+    /// first and the last record. Rows that are in files, as the last one says, go nowhere.
+    pub fn insert(
+        &mut self,
+        collection: &Collection,
+        part: PreparedRows,
+        timestamps: Vec<u64>,
+        (first, last): (Sequence, Sequence),
+    ) -> Result<()> {
+        let flushed = self.snapshot.partition(part.partition).map(|p| p.flushed_through);
+        if flushed.is_none_or(|through| last <= through) {
+            return Ok(());
+        }
+        let opened_at = Timestamp(timestamps.first().copied().unwrap_or_default());
+        let rows = Rows::new(&collection.schema, timestamps.into(), part.columns).map_err(Failure::from)?;
+        let number = &mut self.next_number;
+        let list = self.growing.entry(part.partition).or_default();
+        if list.last().is_none_or(|g| g.sealed) {
+            list.push(GrowingSegment::new(
+                *number,
+                (collection.id, part.partition),
+                Arc::new(collection.schema.clone()),
+                first,
+                (opened_at, self.now),
+            ));
+            *number += 1;
+        }
+        if let Some(open) = list.last_mut() {
+            open.append(rows, last);
+        }
+        self.unshown.insert(part.partition);
         Ok(())
     }
 
@@ -190,14 +203,18 @@ impl State {
         self.growing.iter().flat_map(|(id, list)| list.iter().map(|g| (*id, g)))
     }
 
-    /// The partitions of a write whose open segments are full: these are to be sealed first. Without it a segment could
+    /// Those partitions whose open segments are full: these are to be sealed first. Without it a segment could
     /// outgrow every bound while others are written out, or when a log is replayed.
-    pub fn full(&self, write: &PreparedWrite, limits: &IngestOptions) -> Vec<PartitionId> {
+    pub fn full(
+        &self,
+        partitions: impl Iterator<Item = PartitionId>,
+        limits: &IngestOptions,
+    ) -> Vec<PartitionId> {
         let is_full = |id: &PartitionId| {
             let open = self.growing.get(id).and_then(|list| list.last()).filter(|open| !open.sealed);
             open.is_some_and(|g| g.rows() >= limits.seal_rows || g.bytes() >= limits.seal_bytes)
         };
-        write.inserts.iter().map(|part| part.partition).filter(is_full).collect()
+        partitions.filter(is_full).collect()
     }
 
     /// Seals the open segments that `wanted` says, and answers of which partitions; new rows go into new ones.

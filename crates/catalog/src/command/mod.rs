@@ -102,6 +102,21 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether nothing is there afterwards that was not there before.
+    pub fn only_removes(&self) -> bool {
+        matches!(
+            self,
+            Command::DropDatabase { .. }
+                | Command::DropCollection { .. }
+                | Command::DropPartition { .. }
+                | Command::DropAlias { .. }
+                | Command::DropIndex { .. }
+                | Command::Release { .. }
+        )
+    }
+}
+
 /// What a command changes. Nothing to change is success.
 ///
 /// `next_id` gives ids that no other call ever gets; `now` is the timestamp of the change.

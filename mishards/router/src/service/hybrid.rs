@@ -6,7 +6,7 @@ use super::output::Output;
 use super::read::Read;
 use super::read_point::Consistency;
 use super::search::{ROW_BYTES, Rows, bytes_of, refuse_unsupported, result_data, rounded};
-use super::search_request::{SearchJob, round_decimal};
+use super::search_request::{SearchJob, check_nq, round_decimal};
 use crate::call::{Call, Subject};
 use crate::error::{Failure, ok};
 use crate::gather::Row;
@@ -96,6 +96,7 @@ impl Router {
                 SearchJob::parse(Place::SubSearch, &known, &params, &placeholder, filter, left)
             };
             let job = off_workers(bytes, parse).await??;
+            check_nq(sub.nq, job.nq)?;
             // Clients repeat the offset of the whole in each part; it is taken once, after the fusion.
             jobs.push(Arc::new(SearchJob { offset: 0, ..job }));
         }

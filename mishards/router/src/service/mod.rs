@@ -126,6 +126,7 @@ impl Router {
             call,
             what,
             span: call.span.child(name),
+            rows: 0,
             patience: self.options.subquery_patience,
             request_patience: self.options.request_patience,
         }

@@ -7,9 +7,10 @@ use crate::error::{Failure, Kind};
 use crate::gather::Row;
 use crate::offload::{Left, off_workers};
 use crate::plan::ReadPlan;
-use crate::scatter::{About, Answer, Question, segments_of_rows};
-use crate::wire::{empty_column, ids_of, project_dynamic, row_count, take_rows};
+use crate::scatter::{About, Answer, Question, Scatter, segments_of_rows};
+use crate::wire::{empty_column, ids_of, project_dynamic, take_rows};
 use mishards_expr::{Operand, Step};
+use mishards_proto::columns::{append, row_count};
 use mishards_proto::node::{FetchRequest, Scope};
 use mishards_proto::schema::{FieldData, field_data, scalar_field};
 use mishards_types::{DYNAMIC_FIELD, DataType, Error, Field, Key, Result, Schema, SegmentId, limits};
@@ -159,8 +160,7 @@ impl Router {
         };
         let (field_ids, all) = (Arc::new(output.field_ids()), Arc::clone(rows));
         let fields: Arc<Vec<Field>> = Arc::new(output.all_fields().cloned().collect());
-        let parts = self
-            .scatter(call, FETCH, "do_fetch")
+        let parts = Scatter { rows: rows.len(), ..self.scatter(call, FETCH, "do_fetch") }
             .run(&plan, &segments, growing, &move |client, Question { scope, about }| {
                 let (fields, field_ids, all) =
                     (Arc::clone(&fields), Arc::clone(&field_ids), Arc::clone(&all));
@@ -247,7 +247,9 @@ fn align(
         if columns.len() != joined.len() {
             return Err(broken());
         }
-        joined.iter_mut().zip(columns).for_each(|(to, from)| append(to, from));
+        if !joined.iter_mut().zip(columns).all(|(to, from)| append(to, from)) {
+            return Err(broken());
+        }
     }
     if joined.len() != fields {
         return Err(broken());
@@ -291,33 +293,6 @@ fn fits(column: &FieldData, field: &Field, rows: usize) -> bool {
 
 fn valid_fits(column: &FieldData, rows: usize) -> bool {
     column.valid_data.is_empty() || column.valid_data.len() == rows
-}
-
-/// Appends the rows of one column to another of the same field.
-fn append(to: &mut FieldData, from: FieldData) {
-    use field_data::Field as F;
-    use scalar_field::Data as D;
-    to.valid_data.extend(from.valid_data);
-    match (&mut to.field, from.field) {
-        (Some(F::Vectors(a)), Some(F::Vectors(b))) => {
-            use mishards_proto::schema::vector_field::Data as V;
-            if let (Some(V::FloatVector(a)), Some(V::FloatVector(b))) = (&mut a.data, b.data) {
-                a.data.extend(b.data);
-            }
-        }
-        (Some(F::Scalars(a)), Some(F::Scalars(b))) => match (&mut a.data, b.data) {
-            (Some(D::BoolData(a)), Some(D::BoolData(b))) => a.data.extend(b.data),
-            (Some(D::IntData(a)), Some(D::IntData(b))) => a.data.extend(b.data),
-            (Some(D::LongData(a)), Some(D::LongData(b))) => a.data.extend(b.data),
-            (Some(D::FloatData(a)), Some(D::FloatData(b))) => a.data.extend(b.data),
-            (Some(D::DoubleData(a)), Some(D::DoubleData(b))) => a.data.extend(b.data),
-            (Some(D::StringData(a)), Some(D::StringData(b))) => a.data.extend(b.data),
-            (Some(D::JsonData(a)), Some(D::JsonData(b))) => a.data.extend(b.data),
-            (Some(D::ArrayData(a)), Some(D::ArrayData(b))) => a.data.extend(b.data),
-            _ => {}
-        },
-        _ => {}
-    }
 }
 
 /// A column made from group keys, as JSON texts.

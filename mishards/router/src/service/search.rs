@@ -5,13 +5,13 @@ use super::names::{database_name, refuse_namespace};
 use super::output::{Output, group_column};
 use super::read::Read;
 use super::read_point::Consistency;
-use super::search_request::{Group, SearchJob};
+use super::search_request::{Group, SearchJob, check_nq};
 use crate::call::{Call, GROUPS, SEARCH, Subject};
 use crate::error::{Failure, Kind, ok};
 use crate::gather::{Row, decode, merge, page, page_groups};
 use crate::offload::{Left, off_workers};
 use crate::plan::{Filter, ReadPlan};
-use crate::scatter::{About, Answer, Question};
+use crate::scatter::{About, Answer, Question, Scatter};
 use crate::wire::{Place, ids_of, templates_from_wire};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -45,6 +45,7 @@ impl Router {
         let parse =
             move |left: &Left| SearchJob::parse(Place::Search, &known, &params, &placeholder, filter, left);
         let job = Arc::new(off_workers(bytes, parse).await??);
+        check_nq(request.nq, job.nq)?;
         let output = Arc::new(Output::parse(&named.collection.schema, &request.output_fields, false)?);
         let consistency = Consistency {
             level: request.consistency_level,
@@ -134,7 +135,8 @@ impl Router {
         let (mut request, nq) = (request, job.nq);
         loop {
             let k = request.k;
-            let scatter = self.scatter(call, what, "do_search");
+            let rows = nq.saturating_mul(k as usize);
+            let scatter = Scatter { rows, ..self.scatter(call, what, "do_search") };
             let asked = Arc::new(request.clone());
             let gathered = Gathered::default();
             let parts = scatter

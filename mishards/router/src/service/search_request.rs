@@ -118,6 +118,14 @@ impl SearchJob {
     }
 }
 
+/// A request may leave the number of its vectors out; one that it says must be right.
+pub fn check_nq(said: i64, vectors: usize) -> Result<()> {
+    match said == 0 || said == vectors as i64 {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("nq [{said}] is not the number of query vectors [{vectors}]"))),
+    }
+}
+
 /// Decimals to round scores to; -1 for none.
 pub fn round_decimal(params: &Params) -> Result<i64> {
     let decimals = params.integer("round_decimal")?.unwrap_or(-1);

@@ -57,28 +57,6 @@ fn take_vectors(vectors: &VectorField, rows: &[usize]) -> VectorField {
     VectorField { dim: vectors.dim, data, ..Default::default() }
 }
 
-/// Number of rows of a row-aligned column.
-pub fn row_count(column: &FieldData) -> usize {
-    match &column.field {
-        Some(field_data::Field::Vectors(v)) => match &v.data {
-            Some(vector_field::Data::FloatVector(floats)) => floats.data.len() / (v.dim.max(1) as usize),
-            _ => 0,
-        },
-        Some(field_data::Field::Scalars(s)) => match &s.data {
-            Some(Data::BoolData(v)) => v.data.len(),
-            Some(Data::IntData(v)) => v.data.len(),
-            Some(Data::LongData(v)) => v.data.len(),
-            Some(Data::FloatData(v)) => v.data.len(),
-            Some(Data::DoubleData(v)) => v.data.len(),
-            Some(Data::StringData(v)) => v.data.len(),
-            Some(Data::JsonData(v)) => v.data.len(),
-            Some(Data::ArrayData(v)) => v.data.len(),
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
 /// A typed column without rows: clients read the types of an empty answer.
 pub fn empty_column(field: &Field) -> FieldData {
     let scalar = |data| field_data::Field::Scalars(ScalarField { data: Some(data), ..Default::default() });

@@ -9,7 +9,7 @@ mod rows;
 mod schema;
 mod templates;
 
-pub use columns::{empty_column, project_dynamic, row_count, take_rows};
+pub use columns::{empty_column, project_dynamic, take_rows};
 pub use describe::describe_collection;
 pub use known::{Place, check_known};
 pub use params::Params;
