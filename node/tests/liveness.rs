@@ -302,8 +302,11 @@ async fn a_disk_that_is_full_at_once_ends_no_term() {
         assert!(refused.message.starts_with("disk limit exceeded"), "{refused:?}");
     }
     assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
+    let refused = failure(&site.create_partition("q").await.unwrap_err());
+    assert_eq!(refused.code, 6, "{refused:?}");
     {
-        // The catalog has the commit; its record in the log waits for room.
+        // The disk says that there is room, so the catalog has the commit; its record in the log waits for it.
+        tokio::time::sleep(Duration::from_millis(400)).await;
         let mut making = std::pin::pin!(site.create_partition("p"));
         assert!(tokio::time::timeout(Duration::from_millis(300), &mut making).await.is_err());
         let flushed = tokio::time::timeout(Duration::from_millis(300), site.flush()).await;

@@ -47,6 +47,8 @@ struct Run {
     first: Sequence,
     last: Sequence,
     bytes: usize,
+    /// Rows that its segment takes before it is full.
+    most: usize,
 }
 
 impl Run {
@@ -70,6 +72,7 @@ impl Run {
             first: at.0,
             last: at.0,
             bytes,
+            most: RUN_ROWS,
         })
     }
 
@@ -88,7 +91,7 @@ impl Run {
         };
         self.collection == next.collection
             && self.part.partition_id == next.part.partition_id
-            && self.timestamps.len() < RUN_ROWS
+            && self.timestamps.len() < self.most
             && self.bytes < RUN_BYTES
             && self.part.columns.iter().map(kind).eq(next.part.columns.iter().map(kind))
     }
@@ -228,11 +231,14 @@ impl<'a> Replay<'a> {
         // What is in files, or of a dropped partition, is not even decoded.
         write.inserts.retain(|part| !in_files(part));
         self.rows += write.inserts.iter().map(|part| part.rows as usize).sum::<usize>();
-        if let Some(next) = Run::of(&mut write, (sequence, timestamp), bytes) {
+        if let Some(mut next) = Run::of(&mut write, (sequence, timestamp), bytes) {
             match &mut self.run {
                 Some(run) if run.goes_on_with(&next) => run.append(next),
                 _ => {
                     self.end_run(losses)?;
+                    let open = self.state.open_rows(PartitionId(next.part.partition_id));
+                    let left = self.limits.seal_rows.checked_sub(open).filter(|left| *left > 0);
+                    next.most = next.most.min(left.unwrap_or(self.limits.seal_rows));
                     self.run = Some(next);
                 }
             }

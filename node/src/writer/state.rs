@@ -217,6 +217,12 @@ impl State {
         partitions.filter(is_full).collect()
     }
 
+    /// Rows of the open segment of a partition.
+    pub fn open_rows(&self, partition: PartitionId) -> usize {
+        let open = self.growing.get(&partition).and_then(|list| list.last()).filter(|open| !open.sealed);
+        open.map_or(0, GrowingSegment::rows)
+    }
+
     /// Seals the open segments that `wanted` says, and answers of which partitions; new rows go into new ones.
     pub fn seal(&mut self, wanted: impl Fn(&GrowingSegment) -> bool) -> Vec<PartitionId> {
         let last = self.growing.iter_mut().filter_map(|(id, list)| Some((*id, list.last_mut()?)));
