@@ -32,6 +32,35 @@ async fn the_lease_is_renewed_while_a_writer_recovers() {
     assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
 }
 
+/// One that reads nothing more keeps nobody else from trying, and serves nothing when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_let_go_of_when_a_recovery_hangs() {
+    let mut world = World::new();
+    world.ingest.lease_ttl = Duration::from_millis(300);
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    site.kill(&world).await;
+    let mut slow = world.clone();
+    let (hangs, held) = slow.hang(|op, path| op == "read" && path.starts_with("log/"));
+    hangs.store(true, Ordering::SeqCst);
+    let taking = tokio::spawn(async move { slow.try_start().await });
+    eventually("it recovers", async || held.load(Ordering::SeqCst)).await;
+    let counter = async || world.catalog.lease().await.unwrap().counter;
+    world.clock.advance(Duration::from_secs(30));
+    eventually("the end of renewals", async || {
+        let before = counter().await;
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        counter().await == before
+    })
+    .await;
+    let site = world.start().await;
+    assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
+    hangs.store(false, Ordering::SeqCst);
+    assert!(taking.await.unwrap().is_err());
+    site.insert(10..20).await.unwrap();
+    assert_eq!(site.keys().await, (0..20).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_starts_leave_nothing_that_slows_later_ones() {
     let world = World::new();

@@ -132,12 +132,12 @@ def large_requests() -> dict:
 
     s = lambda nq, limit, **more: lambda: [search("few", vectors(nq, 2), limit, **more)]
     numbers = lambda: [query("few", "id in [" + ",".join(map(str, range(1_500_000))) + "]", ["count(*)"])]
-    parts = lambda: [hybrid("few", [search("few", vectors(200, 2, i), 16384) for i in range(2)], 10)]
+    parts = lambda: [hybrid("few", [search("few", vectors(100, 2, i), 16384) for i in range(2)], 10)]
     return {
         "search nq 200, limit 16,384": ("Search", after(few, s(200, 16384)), True),
         "search-1500 nq 1,500, limit 2,184": ("Search", after(few, s(1500, 2184)), True),
         "group nq 20, limit 16,384 by key": ("Search", after(few, s(20, 16384, group_by_field="id")), True),
-        "hybrid 2 parts, nq 200, limits 16,384": ("HybridSearch", after(few, parts), True),
+        "hybrid 2 parts, nq 100, limits 16,384": ("HybridSearch", after(few, parts), True),
         "in-list of 1.5 million integers as text": ("Query", after(few, numbers), True),
         "fetch of 100 MiB of texts": ("Query", after(wide, lambda: [query("wide", "id < 26000", ["text"])]), True),
         "like over 240 MB of texts": ("Query", after(wide, lambda: [query("wide", 'text like "%abac%"', ["count(*)"])]), True),

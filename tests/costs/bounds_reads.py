@@ -90,8 +90,8 @@ def hybrids(target: Target, report: Report) -> None:
         return lambda: hybrid("few", [search("few", vectors(nq, 2, i), limit) for i in range(parts)], 10, **more)
 
     row("hybrid, 1 part", "HybridSearch", ("nq 200, limits 16,384", h(1, 200, 16384)), ("nq 201", h(1, 201, 16384)))
-    row("hybrid, 2 parts", "HybridSearch", ("nq 200, limits 16,384", h(2, 200, 16384)), None)
-    row("hybrid, 4 parts", "HybridSearch", ("nq 200, limits 16,384", h(4, 200, 16384)), None, cancel=False)
+    row("hybrid, 2 parts", "HybridSearch", ("nq 100, limits 16,384", h(2, 100, 16384)), ("nq 101", h(2, 101, 16384)))
+    row("hybrid, 4 parts", "HybridSearch", ("nq 50, limits 16,384", h(4, 50, 16384)), None, cancel=False)
     row("hybrid", "HybridSearch", ("1,024 parts of limit 10", h(1024, 1, 10)), ("1,025 parts", h(1025, 1, 10)))
 
 
@@ -141,8 +141,8 @@ def spread(target: Target, report: Report) -> None:
     s = lambda nq, name="few", **more: lambda: search(name, vectors(nq, 2), 16384, **more)
     row("search", "Search", ("nq 200, limit 16,384", s(200)), None)
     row("search, output `v`", "Search", ("nq 200, limit 16,384", s(200, output=["v"])), None, cancel=False)
-    parts = lambda n: lambda: hybrid("few", [search("few", vectors(200, 2, i), 16384) for i in range(n)], 10)
-    row("hybrid", "HybridSearch", ("2 parts, nq 200, limits 16,384", parts(2)), None)
+    parts = lambda n: lambda: hybrid("few", [search("few", vectors(100, 2, i), 16384) for i in range(n)], 10)
+    row("hybrid", "HybridSearch", ("2 parts, nq 100, limits 16,384", parts(2)), None)
     row("query without limit", "Query", (f"{MOST_ROWS:,} rows", lambda: query("many", f"id < {MOST_ROWS}", ["id"])), None)
     w = lambda n: lambda: query("wide", f"id < {n}", ["text"])
     row("fetch of texts of 4,000 bytes", "Query", ("26,000 rows", w(26_000)), ("60,000 rows", w(60_000)))

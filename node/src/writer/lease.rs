@@ -4,6 +4,7 @@
 use super::{Writer, WriterParts};
 use mishards_catalog::{Kind, Lease};
 use mishards_types::{LogId, Version};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -24,12 +25,35 @@ impl Drop for Kept {
     }
 }
 
-/// Renews the lease of a term that recovers and has no writer yet. Whether it was lost meanwhile is looked at when the
-/// new log has begun.
-pub fn keep(parts: &WriterParts, log: LogId) -> Kept {
+/// A recovery that reads nothing for so many times the life of a lease hangs, and keeps nobody else from trying.
+const HUNG: u32 = 24;
+
+/// How far a recovery is: grows with every file and record that it has read. All clones are one number.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    pub fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Renews the lease of a term that recovers and has no writer yet, as long as it gets on. Whether it was lost meanwhile is
+/// looked at when the new log has begun.
+pub fn keep(parts: &WriterParts, log: LogId, progress: Progress) -> Kept {
     let (catalog, every) = (Arc::clone(&parts.catalog), parts.ingest.lease_ttl / 3);
+    let (clock, patience) = (Arc::clone(&parts.clock), parts.ingest.lease_ttl * HUNG);
     let renewing = tokio::spawn(async move {
+        let mut last = (0, clock.elapsed());
         loop {
+            let (now, at) = (progress.0.load(Ordering::Relaxed), clock.elapsed());
+            if now != last.0 {
+                last = (now, at);
+            }
+            if at.saturating_sub(last.1) > patience {
+                tracing::error!(%log, silent_s = patience.as_secs(), "the recovery hangs: the lease is not renewed any more");
+                return;
+            }
             match catalog.renew(log.epoch, log.incarnation).await {
                 Err(e) if e.kind == Kind::Fenced => return,
                 Err(e) => tracing::warn!(error = %e, "the lease could not be renewed during the recovery"),

@@ -157,8 +157,9 @@ impl Writer {
         let taken = takeover::take_over(&parts).await?;
         let log_id = taken.log;
         // A recovery may take longer than the lease lives.
-        let kept = lease::keep(&parts, log_id);
-        let recovered = recovery::recover(&parts, taken).await?;
+        let progress = lease::Progress::default();
+        let kept = lease::keep(&parts, log_id, progress.clone());
+        let recovered = recovery::recover(&parts, taken, progress).await?;
         takeover::confirm(&parts, log_id).await?;
         deletes.adopt(recovered.deletes, &recovered.line);
         let version = recovered.state.snapshot.version;

@@ -3,6 +3,7 @@
 
 use super::WriterParts;
 use super::gc::LogFiles;
+use super::lease::Progress;
 use super::losses::Losses;
 use super::replay::Replay;
 use super::state::State;
@@ -33,7 +34,7 @@ pub struct Recovered {
 }
 
 /// Fences every open predecessor, replays them, and starts the new log.
-pub async fn recover(parts: &WriterParts, taken: Taken) -> Result<Recovered> {
+pub async fn recover(parts: &WriterParts, taken: Taken, progress: Progress) -> Result<Recovered> {
     let storage = Arc::clone(&parts.storage);
     let options = Options { file_bytes: parts.ingest.log_file_bytes, ..Options::default() };
     let (ingest, now) = (parts.ingest.clone(), parts.clock.elapsed());
@@ -41,7 +42,7 @@ pub async fn recover(parts: &WriterParts, taken: Taken) -> Result<Recovered> {
         let Taken { log, loaded, mut losses } = taken;
         let deletes = Deletes::own(log.epoch);
         let snapshot = Arc::new(loaded.snapshot);
-        let source = Source { storage: &*storage, ours: Some(log), limits: &ingest };
+        let source = Source { storage: &*storage, ours: Some(log), limits: &ingest, progress };
         let replayed = replay_all(&source, &snapshot, &deletes, &mut losses, now)?;
         let Replayed { state, ends, files, rows, recovered, last, last_timestamp } = replayed;
         let head = Head { predecessors: ends.predecessors(last) };
@@ -56,7 +57,8 @@ pub async fn recover(parts: &WriterParts, taken: Taken) -> Result<Recovered> {
 
 /// What a start would refuse, a line each. Fences nothing and changes nothing: for a cluster whose writer is stopped.
 pub fn examine(storage: &dyn Storage, snapshot: &Arc<Snapshot>, losses: &mut Losses) -> Result<()> {
-    let source = Source { storage, ours: None, limits: &IngestOptions::default() };
+    let progress = Progress::default();
+    let source = Source { storage, ours: None, limits: &IngestOptions::default(), progress };
     replay_all(&source, snapshot, &Deletes::default(), losses, Duration::ZERO).map(drop)
 }
 
@@ -78,6 +80,7 @@ struct Source<'a> {
     /// The log that follows all others; without one nothing is fenced.
     ours: Option<LogId>,
     limits: &'a IngestOptions,
+    progress: Progress,
 }
 
 /// Replays every log but ours, into a state over `snapshot`. `now` is of the monotonic clock.
@@ -91,7 +94,7 @@ fn replay_all(
     let storage = source.storage;
     let mut logs: Vec<LogEntry> = snapshot.logs().filter(|l| Some(l.id()) != source.ours).cloned().collect();
     logs.sort_unstable_by_key(LogEntry::id);
-    let ends = find_ends(storage, source.ours, &logs, losses)?;
+    let ends = find_ends(source, &logs, losses)?;
     let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
     let mut state = State::new(Arc::clone(snapshot), Sequence(0), newest_row);
     // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
@@ -105,6 +108,7 @@ fn replay_all(
         let mut failure = None;
         let scan = Scan { end: Some(end.end), lossy: losses.are_accepted(), ..Scan::default() };
         let read = read_log(storage, id, scan, &mut |record| {
+            source.progress.step();
             if failure.is_none() {
                 failure = replay.record(record, losses).err();
             }
@@ -181,12 +185,8 @@ impl Ends {
 
 /// Fixes where each predecessor ends: as a later log's head says, else where its last valid group ends now, after
 /// it was fenced. A log without a head served nothing.
-fn find_ends(
-    storage: &dyn Storage,
-    successor: Option<LogId>,
-    logs: &[LogEntry],
-    losses: &mut Losses,
-) -> Result<Ends> {
+fn find_ends(source: &Source, logs: &[LogEntry], losses: &mut Losses) -> Result<Ends> {
+    let storage = source.storage;
     let mut ends = Ends { logs: BTreeMap::new(), last_group: Vec::new() };
     let is_known = |log: LogId| logs.iter().any(|entry| entry.id() == log);
     for entry in logs.iter().rev() {
@@ -194,11 +194,11 @@ fn find_ends(
         if ends.logs.contains_key(&log) {
             continue;
         }
-        if let Some(successor) = successor {
+        if let Some(successor) = source.ours {
             set_fence(storage, log, successor).map_err(log_failure)?;
         }
         let scan = Scan { lossy: losses.are_accepted(), ..Scan::default() };
-        let read = losses.of_log(read_log(storage, log, scan, &mut |_| {}))?;
+        let read = losses.of_log(read_log(storage, log, scan, &mut |_| source.progress.step()))?;
         let first_file = read.files.first().map(|f| f.0);
         // One whose head is damaged has taken writes all the same, as the catalog knows.
         let has_records = entry.begun && !read.last_group.is_empty();

@@ -190,14 +190,14 @@ fn fuse_all(
 
 /// Fuses what each search found for one query: best score first, ties by the smaller key.
 fn fuse_query(fusion: &Fusion, results: &[(Metric, Vec<Vec<Row>>)], q: usize) -> Vec<(Row, f32)> {
-    let mut numbers: HashMap<Key, usize> = HashMap::new();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut numbers: HashMap<&Key, usize> = HashMap::new();
+    let mut rows: Vec<&Row> = Vec::new();
     let mut lists = Vec::with_capacity(results.len());
     for (metric, found) in results {
-        let mut list = Vec::new();
+        let mut list = Vec::with_capacity(found[q].len());
         for row in &found[q] {
-            let number = *numbers.entry(row.key.clone()).or_insert_with(|| {
-                rows.push(row.clone());
+            let number = *numbers.entry(&row.key).or_insert_with(|| {
+                rows.push(row);
                 rows.len() - 1
             });
             list.push((number, metric.distance(row.distance)));
@@ -205,10 +205,11 @@ fn fuse_query(fusion: &Fusion, results: &[(Metric, Vec<Vec<Row>>)], q: usize) ->
         lists.push((*metric, list));
     }
     let (scores, larger_is_better) = fuse(&fusion.ranker, &lists);
-    let mut out: Vec<(Row, f32)> = scores.into_iter().map(|(n, score)| (rows[n].clone(), score)).collect();
+    let mut out: Vec<(&Row, f32)> = scores.into_iter().map(|(n, score)| (rows[n], score)).collect();
     out.sort_by(|a, b| {
         let order = if larger_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) };
         order.then_with(|| a.0.key.cmp(&b.0.key))
     });
-    out.into_iter().skip(fusion.offset).take(fusion.limit).collect()
+    let page = out.into_iter().skip(fusion.offset).take(fusion.limit);
+    page.map(|(row, score)| (row.clone(), score)).collect()
 }
