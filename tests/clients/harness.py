@@ -243,6 +243,12 @@ class MysqlCluster(Cluster):
         raise AssertionError("no node writes")
 
     def writes(self, name: str) -> bool:
+        return self.says(name, "mishards_node_is_writer 1")
+
+    def stands_by(self, name: str) -> bool:
+        return self.says(name, "mishards_node_is_standby 1") and not self.writes(name)
+
+    def says(self, name: str, metric: str) -> bool:
         process = self.processes[name]
         if process.running is None or process.running.poll() is not None:
             return False
@@ -250,7 +256,7 @@ class MysqlCluster(Cluster):
             metrics = process.ops("/metrics")
         except OSError:
             return False
-        return "mishards_node_is_writer 1" in metrics.splitlines()
+        return metric in metrics.splitlines()
 
 
 def toml(sections: dict[str, dict]) -> str:

@@ -120,9 +120,14 @@ def test_a_stopped_writer_that_wakes_up_has_lost_its_term(pair):
         # The write that was under way is given up when its connection is found dead.
         pause = writing.goes_on(f"after {writer} was stopped", RESUMED_WITHIN + 8)
         stopped.send_signal(signal.SIGCONT)
-        assert stopped.wait(timeout=20) != 0, "the old writer went on"
+        wait_for("the old writer to stand by", lambda: pair.stands_by(writer), 20)
         writing.goes_on("after it woke up", RESUMED_WITHIN)
-        revive(pair, writer)
+        successor = pair.writer()
+        assert successor != writer
+        pair.processes[successor].kill9()
+        writing.goes_on("after it took over again", RESUMED_WITHIN)
+        assert pair.writer() == writer
+        revive(pair, successor)
         writing.goes_on("with a standby again", RESUMED_WITHIN)
     check(pair, writing)
     print(f"{len(writing.acknowledged)} acknowledged, writes resumed after {pause:.2f} s")
