@@ -21,8 +21,8 @@ pub struct FreshRows {
 }
 
 impl Node {
-    /// What this node has of an epoch's rows, and how long what is removed stays readable.
-    fn view_of(&self, epoch: Epoch) -> Result<(Arc<View>, Duration)> {
+    /// What this node has of an epoch's rows, how long what is removed stays readable, and whether nobody has more.
+    fn view_of(&self, epoch: Epoch) -> Result<(Arc<View>, Duration, bool)> {
         let inner = &self.inner;
         let tail = || Some((inner.standby.load_full()?, inner.standby.load_full()?.view()?));
         match (self.writer(), tail()) {
@@ -30,9 +30,9 @@ impl Node {
             (Ok(writer), _) if writer.log_id().epoch < epoch => {
                 Err(Failure::not_writer(format!("epoch {epoch} has begun")))
             }
-            (Ok(writer), _) => Ok((writer.view(), writer.window())),
+            (Ok(writer), _) => Ok((writer.view(), writer.window(), true)),
             (Err(_), Some((standby, tail))) if tail.epoch == epoch => {
-                Ok((Arc::clone(&tail.view), standby.window))
+                Ok((Arc::clone(&tail.view), standby.window, false))
             }
             (Err(_), Some((_, tail))) => Err(Failure::not_caught_up(format!(
                 "node {} follows epoch {}, not {epoch}",
@@ -44,8 +44,15 @@ impl Node {
 
     /// Every row of a scope that is not in V, as it is at T.
     pub(crate) fn fresh_rows(&self, scope: &ReadScope) -> Result<FreshRows> {
-        let (view, window) = self.view_of(scope.epoch)?;
+        let (view, window, has_all) = self.view_of(scope.epoch)?;
         let snapshot = &view.snapshot;
+        // The router has yet to hear that the cluster was put back to an older copy.
+        if has_all && scope.version.commit_seq > snapshot.version.commit_seq {
+            return Err(Failure::too_old(format!(
+                "V {} is of another past than this term, whose newest is {}",
+                scope.version, snapshot.version
+            )));
+        }
         if scope.version.commit_seq > snapshot.version.commit_seq || view.applied_timestamp < scope.timestamp
         {
             return Err(Failure::not_caught_up(format!(
