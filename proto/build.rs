@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use prost::Message;
-use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
+use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
+use protox::prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
@@ -81,9 +82,22 @@ fn shapes(set: &FileDescriptorSet) -> String {
             Some(format!("({}, {number}), ", field.number()))
         });
         let parts: String = parts.collect();
-        text += &format!("    Shape {{ name: {name:?}, bytes: {bytes}, parts: &[{parts}] }},\n");
+        let packed: String = message.field.iter().filter_map(packed).collect();
+        text += &format!(
+            "    Shape {{ name: {name:?}, bytes: {bytes}, parts: &[{parts}], packed: &[{packed}] }},\n"
+        );
     }
     text + "];\n"
+}
+
+/// A list of numbers that may take one byte each on the wire: its field, and what each takes in memory.
+fn packed(field: &FieldDescriptorProto) -> Option<String> {
+    let size = match field.r#type() {
+        Type::Int64 | Type::Uint64 | Type::Sint64 => 8,
+        Type::Int32 | Type::Uint32 | Type::Sint32 | Type::Enum => 4,
+        _ => return None,
+    };
+    (field.label() == Label::Repeated).then(|| format!("({}, {size}), ", field.number()))
 }
 
 fn collect<'a>(

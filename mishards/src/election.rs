@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Stands by until this node is the writer. An error is one that waiting does not mend.
 pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Result<Arc<Writer>, String> {
     let lock_tells = base.is_local()?;
-    let mut lock = if lock_tells { base.lock().ok() } else { None };
+    let mut lock = if lock_tells { base.lock.get().ok() } else { None };
     loop {
         let others = match &lock {
             Some(lock) => Ok(Others::Lock(Arc::clone(lock))),
@@ -41,7 +41,7 @@ pub async fn become_writer(node: &Node, parts: &WriterParts, base: &Base) -> Res
         match taken {
             Ok(writer) => {
                 if lock_tells {
-                    keep_lock(lock, base, &writer);
+                    base.lock.keep(lock, writer.log_id().epoch.0);
                 }
                 return Ok(writer);
             }
@@ -88,27 +88,9 @@ pub async fn stay_writer(
 
 async fn locked(base: &Base) -> Arc<DirLock> {
     loop {
-        if let Ok(lock) = base.lock() {
+        if let Ok(lock) = base.lock.get() {
             return lock;
         }
         tokio::time::sleep(AGAIN / 4).await;
     }
-}
-
-/// Keeps the lock as long as this process lives, getting it first where a stopped predecessor still has it.
-fn keep_lock(lock: Option<Arc<DirLock>>, base: &Base, writer: &Writer) {
-    let (dir, term) = (base.shared_dir().to_owned(), writer.log_id().epoch.0);
-    tokio::spawn(async move {
-        let mut lock = lock;
-        while lock.is_none() {
-            tokio::time::sleep(AGAIN / 4).await;
-            lock = DirLock::acquire(&dir).ok().map(Arc::new);
-            if let Some(lock) = &lock
-                && let Err(e) = lock.note_terms(&[term])
-            {
-                tracing::warn!(error = %e, "the lock file could not be written: the next takeover waits for the lease");
-            }
-        }
-        std::future::pending::<()>().await;
-    });
 }

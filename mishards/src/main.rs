@@ -13,6 +13,7 @@ mod ops;
 mod parts;
 mod peers;
 mod roles;
+mod shared_lock;
 mod shutdown;
 mod state_file;
 mod system;

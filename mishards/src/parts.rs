@@ -4,6 +4,7 @@ use crate::config::{Config, without_password};
 use crate::discovery::advertised;
 use crate::local_node::LocalNode;
 use crate::peers::Peers;
+use crate::shared_lock::SharedLock;
 use crate::state_file;
 use crate::system::{SystemClock, SystemEntropy};
 use crate::telemetry::Traces;
@@ -14,11 +15,11 @@ use mishards_router::{
     CatalogView, Connect, GrpcNode, Identity, NodeClient, Router, RouterOptions, RouterParts, Sources,
     Topology,
 };
-use mishards_storage::{DirLock, LocalCopies, LocalDir, Storage};
+use mishards_storage::{LocalCopies, LocalDir, Storage};
 use mishards_types::{Clock, Entropy};
 use prometheus::Registry;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 
 const MEMORY_SHARE: u64 = 4;
@@ -47,13 +48,15 @@ pub struct Base {
     pub registry: Registry,
     traces: Traces,
     database: OnceLock<Database>,
-    lock: Mutex<Weak<DirLock>>,
+    /// Of the shared directory.
+    pub lock: Arc<SharedLock>,
 }
 
 impl Base {
     /// `role` is what traces call this process.
     pub fn new(config: Config, role: &str) -> Result<Base, String> {
         let traces = Traces::start(&config, role)?;
+        let lock = SharedLock::new(PathBuf::from(config.text("cluster.shared_dir")));
         Ok(Base {
             config,
             traces,
@@ -61,7 +64,7 @@ impl Base {
             entropy: Arc::new(SystemEntropy),
             registry: Registry::new(),
             database: OnceLock::new(),
-            lock: Mutex::default(),
+            lock,
         })
     }
 
@@ -99,17 +102,6 @@ impl Base {
         };
         let copies = LocalCopies::open(shared, local, limit).map_err(text)?;
         Ok(Arc::new(copies))
-    }
-
-    /// Locks the shared directory against a second writer on this host. Within this process the lock is one.
-    pub fn lock(&self) -> Result<Arc<DirLock>, String> {
-        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = held.upgrade() {
-            return Ok(lock);
-        }
-        let lock = DirLock::acquire(self.shared_dir()).map(Arc::new).map_err(text)?;
-        *held = Arc::downgrade(&lock);
-        Ok(lock)
     }
 
     /// Whether no other host sees the shared directory, so that a lock on it says who lives.

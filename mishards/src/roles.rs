@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// Everything in one process.
 pub async fn standalone(config: Config) -> Result<(), String> {
     let base = Base::new(config, "standalone")?;
-    let lock = base.lock()?;
+    let lock = base.lock.get()?;
     let (clients, ops_port) = (base.bind("server.listen").await?, base.bind("server.ops_listen").await?);
     let stop = shutdown::on_signal()?;
     let (node, mut parts) = base.node()?;

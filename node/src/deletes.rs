@@ -206,8 +206,11 @@ impl Deletes {
     }
 
     /// Says that delta files hold everything of a collection up to `through`.
-    pub fn note_published(&self, collection: CollectionId, through: Sequence) {
+    pub fn note_published(&self, epoch: Epoch, collection: CollectionId, through: Sequence) {
         let mut state = self.lock();
+        if state.epoch != epoch {
+            return;
+        }
         let entry = state.collections.entry(collection).or_default();
         if through > entry.published {
             let count = entry.count((Bound::Excluded(entry.published), Bound::Included(through)));
@@ -248,27 +251,37 @@ impl Deletes {
         follows
     }
 
-    /// Adds deletes, in log order.
-    pub fn add(&self, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
-        self.lock().add(collection, deletes);
+    /// Adds deletes of this node's own log, in its order. Here and below, what a term says that has ended changes nothing
+    /// once another one has begun.
+    pub fn add(&self, epoch: Epoch, collection: CollectionId, deletes: Vec<Arc<Delete>>) {
+        let mut state = self.lock();
+        if state.epoch == epoch {
+            state.add(collection, deletes);
+        }
     }
 
     /// Says that every record up to `through` has been applied.
-    pub fn advance(&self, through: Sequence) {
+    pub fn advance(&self, epoch: Epoch, through: Sequence) {
         let mut state = self.lock();
+        if state.epoch != epoch {
+            return;
+        }
         state.applied = state.applied.max(through);
         self.applied.send_replace(state.applied);
     }
 
     /// Drops what is at or below `floor`, which delta files hold for everybody.
-    pub fn raise_floor(&self, collection: CollectionId, floor: Sequence) {
-        self.lock().raise_floor(collection, floor);
+    pub fn raise_floor(&self, epoch: Epoch, collection: CollectionId, floor: Sequence) {
+        let mut state = self.lock();
+        if state.epoch == epoch {
+            state.raise_floor(collection, floor);
+        }
     }
 
     /// Lets go of a collection that was dropped. That it was there stays known: a reader of an older V must not take it
     /// for one without deletes.
-    pub fn forget(&self, collection: CollectionId) {
-        self.raise_floor(collection, GONE);
+    pub fn forget(&self, epoch: Epoch, collection: CollectionId) {
+        self.raise_floor(epoch, collection, GONE);
     }
 
     /// Waits until everything up to `sequence` has been applied; false if it takes longer than `patience`.
@@ -398,15 +411,18 @@ mod tests {
     fn what_an_ended_term_has_applied_stays_until_the_next_stream() {
         let deletes = following();
         deletes.adopt(Deletes::own(Epoch(4)), &line(log(4, 40), &[log(3, 30)], 10));
-        deletes.add(C, delete(12));
-        deletes.advance(Sequence(12));
+        deletes.add(Epoch(4), C, delete(12));
+        deletes.advance(Epoch(4), Sequence(12));
         deletes.retire();
         assert_eq!(deletes.since(C, Sequence(0)).unwrap().0.len(), 1);
         assert!(!deletes.advance_followed(E, Sequence(13)), "the stream of another term");
         let before = deletes.line();
         deletes.adopt(Deletes::own(Epoch(5)), &line(log(5, 50), &[log(4, 40)], 12));
         assert_eq!(deletes.line(), before, "its next term goes on from its last one");
-        deletes.advance(Sequence(20));
+        deletes.add(Epoch(4), C, delete(13));
+        deletes.advance(Epoch(4), Sequence(13));
+        assert!(deletes.applied() < Sequence(13), "a late word of the ended term");
+        deletes.advance(Epoch(5), Sequence(20));
         deletes.retire();
         let next = Deletes::default();
         next.begin(Epoch(6));
@@ -467,11 +483,11 @@ mod tests {
         assert!(deletes.raise_floor_followed(E, C, Sequence(4)));
         assert_eq!(deletes.entries(), (1, 0));
         assert!(deletes.since(C, Sequence(3)).is_none() && deletes.since(C, Sequence(4)).is_some());
-        deletes.forget(C);
+        deletes.forget(E, C);
         assert_eq!(deletes.entries(), (0, 0));
         assert!(deletes.since(C, Sequence(10)).is_none());
         for id in 0..2 * FORGOTTEN as i64 {
-            deletes.forget(CollectionId(1000 + id));
+            deletes.forget(E, CollectionId(1000 + id));
         }
         assert_eq!(deletes.floors().len(), FORGOTTEN, "those that were dropped lately");
         assert!(deletes.since(CollectionId(999 + 2 * FORGOTTEN as i64), Sequence(10)).is_none());

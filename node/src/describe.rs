@@ -51,6 +51,7 @@ impl Node {
             last_delete: last_delete.unwrap_or_default().0,
             heard_ago_ms: heard.map(|ago| ago.as_millis() as u64),
             quarantined_segments: inner.metrics.quarantined_segments.get() as u64,
+            has_written: inner.standby.load().as_ref().is_some_and(|standby| standby.has_written()),
             incomplete_segments: inner.metrics.incomplete_segments.get() as u64,
         }
     }

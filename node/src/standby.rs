@@ -35,8 +35,8 @@ pub struct Standby {
     view: ArcSwapOption<TailView>,
     /// How long the writable node keeps what it removes.
     pub window: Duration,
-    /// The term of this node before it was a standby.
-    ended: Option<Arc<Writer>>,
+    /// The term of this node before it was a standby, until there is another one to follow.
+    ended: ArcSwapOption<Writer>,
 }
 
 struct Copy {
@@ -53,27 +53,35 @@ pub struct TailView {
 impl Standby {
     pub fn new(deletes: Arc<Deletes>, metrics: Metrics, window: Duration) -> Arc<Standby> {
         let (state, view) = (Mutex::default(), ArcSwapOption::empty());
-        Arc::new(Standby { deletes, metrics, state, view, window, ended: None })
+        Arc::new(Standby { deletes, metrics, state, view, window, ended: ArcSwapOption::empty() })
     }
 
     /// One that knows all of a term that has ended.
     pub fn at_end_of(ended: Arc<Writer>, deletes: Arc<Deletes>, metrics: Metrics) -> Arc<Standby> {
-        let tail = TailView { epoch: ended.log_id().epoch, view: ended.view() };
-        let (state, view, window) = (Mutex::default(), ArcSwapOption::from_pointee(tail), ended.window());
-        Arc::new(Standby { deletes, metrics, state, view, window, ended: Some(ended) })
+        let (state, view, window) = (Mutex::default(), ArcSwapOption::empty(), ended.window());
+        Arc::new(Standby { deletes, metrics, state, view, window, ended: ArcSwapOption::new(Some(ended)) })
+    }
+
+    /// Whether it answers of a term of this node's own.
+    pub fn has_written(&self) -> bool {
+        self.ended.load().is_some()
     }
 
     /// Whether a view has all that was ever written. Of what was followed nobody knows.
     pub async fn is_newest(&self, tail: &TailView) -> bool {
-        match self.ended.as_ref().filter(|ended| ended.log_id().epoch == tail.epoch) {
+        match self.ended.load_full().filter(|ended| ended.log_id().epoch == tail.epoch) {
             Some(ended) => ended.is_last().await,
             None => false,
         }
     }
 
-    /// The newest that has been followed; `None` before anything has.
+    /// The newest that has been followed; `None` before anything has. Of a term of this node's own, all that its log thread
+    /// has acknowledged, which may have had a group in hand when the term ended.
     pub fn view(&self) -> Option<Arc<TailView>> {
-        self.view.load_full()
+        match self.ended.load_full() {
+            Some(ended) => Some(Arc::new(TailView { epoch: ended.log_id().epoch, view: ended.view() })),
+            None => self.view.load_full(),
+        }
     }
 
     /// Follows until dropped; connects again, and begins anew, whenever the stream ends. What was followed stays
@@ -144,6 +152,7 @@ impl Standby {
             "following the log"
         );
         self.show(copy.insert(Copy { epoch, state }));
+        self.ended.store(None);
         Ok(())
     }
 

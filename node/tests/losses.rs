@@ -71,6 +71,28 @@ async fn a_log_that_is_gone_is_said_and_what_comes_after_it_is_not_swallowed() {
     assert_eq!(site.keys().await, expected);
 }
 
+/// A successor's head says where the log before it ended: what is missing up to there is missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_end_that_is_not_reached_is_a_loss() {
+    let mut world = World::new();
+    world.ingest.log_file_bytes = 1 << 20;
+    let site = world.start_with_collection().await;
+    for key in 0..30 {
+        site.insert([key]).await.unwrap();
+    }
+    let log = format!("log/{}/0000000001", site.writer.log_id());
+    let site = world.restart(site).await;
+    site.insert([100]).await.unwrap();
+    site.kill(&world).await;
+    // The log is cut somewhere, which reads as a torn tail: nothing but the recorded end tells.
+    world.disk.tamper(&log, |bytes| bytes.truncate(bytes.len() / 2));
+    let text = refusal(&world).await;
+    assert!(text.contains("records of the log") && text.contains("are missing"), "{text}");
+    let site = accepting(&world).start().await;
+    let keys = site.keys().await;
+    assert!(keys.len() < 31 && keys.contains(&0) && keys.contains(&100), "{keys:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_cut_behind_the_watermarks_is_refused_with_the_figures() {
     let world = World::new();

@@ -99,7 +99,8 @@ async fn unsynced_bytes_are_cut_and_what_was_acknowledged_stays() {
     let world = World::new();
     let site = world.start_with_collection().await;
     site.insert(0..10).await.unwrap();
-    let log = world.files(&format!("log/{}", site.writer.log_id())).pop().unwrap();
+    let files = world.files(&format!("log/{}", site.writer.log_id()));
+    let log = files.into_iter().rfind(|path| !path.ends_with("fence")).unwrap();
     site.kill(&world).await;
     world.disk.tamper(&log, |bytes| bytes.extend_from_slice(b"MSGP torn"));
     let site = world.start().await;

@@ -4,9 +4,12 @@
 mod world;
 
 use mishards_proto::node::failure::Kind;
+use mishards_proto::node::node_server::Node as _;
+use mishards_proto::node::{DescribeRequest, ReadPointRequest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tonic::Request;
 use world::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,4 +141,36 @@ async fn the_lease_is_not_renewed_while_closing_a_group_hangs() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(world.catalog.lease().await.unwrap().counter, hung);
     hangs.store(false, Ordering::SeqCst);
+}
+
+/// A node whose term has ended by itself answers on, and proves that nothing is newer; not once another writer has begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_that_has_ended_is_the_newest_until_another_writer_begins() {
+    let mut world = World::new();
+    let failures = world.fail(|op, path| op == "sync" && path.starts_with("log/"));
+    let site = world.start_with_collection().await;
+    site.insert(0..10).await.unwrap();
+    let rows = site.rows().await;
+    failures.store(1, Ordering::SeqCst);
+    site.insert([100]).await.unwrap_err();
+    site.writer.ended().await;
+    let epoch = site.writer.log_id().epoch.0;
+    site.node.retire(Arc::clone(&site.writer));
+    let asked = |from_standby| ReadPointRequest {
+        database: DATABASE.to_owned(),
+        collection: COLLECTION.to_owned(),
+        from_standby,
+    };
+    let point = async || site.node.read_point(Request::new(asked(true))).await.unwrap().into_inner();
+    assert!(site.node.read_point(Request::new(asked(false))).await.is_err(), "it is not the writer");
+    let said = site.node.describe(Request::new(DescribeRequest {})).await.unwrap().into_inner();
+    assert!(said.standby && said.has_written && !said.writable && said.tails_epoch == epoch);
+    let newest = point().await;
+    assert!(newest.newest && newest.epoch == epoch);
+    let pinned = Pinned { snapshot: Arc::clone(&site.writer.view().snapshot), point: newest };
+    assert_eq!(query(&site.node, pinned.whole()).await.unwrap(), rows);
+
+    let other = world.start().await;
+    other.insert([200]).await.unwrap();
+    assert!(!point().await.newest, "what the other one has written is newer");
 }

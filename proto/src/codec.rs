@@ -9,8 +9,9 @@ use std::marker::PhantomData;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
-/// Memory that a client's message may take, about: eight times what it may have on the wire by default.
-const MOST_MEMORY: usize = 512 << 20;
+/// Memory that a client's message may take, about: so many times what it has on the wire, and at least so much.
+const MEMORY_TIMES: usize = 8;
+const LEAST_MEMORY: usize = 512 << 20;
 
 /// See the file's head. `T` is written, `U` is read.
 pub struct ProstCodec<T, U>(PhantomData<(T, U)>);
@@ -60,11 +61,11 @@ impl<U: Message + Name + Default + 'static> Decoder for Reads<U> {
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         in_place(bytes.remaining(), || {
             // Of a small one no more can come than a worker has room for.
-            let is_large = bytes.remaining() > SMALL;
-            if is_large && is_of_clients::<U>() && !fits(&U::full_name(), bytes.chunk(), MOST_MEMORY) {
+            let size = bytes.remaining();
+            let most = LEAST_MEMORY.max(size.saturating_mul(MEMORY_TIMES));
+            if size > SMALL && is_of_clients::<U>() && !fits(&U::full_name(), bytes.chunk(), most) {
                 let text = format!(
-                    "the message of {} bytes would take more than {MOST_MEMORY} bytes in memory: send less at once",
-                    bytes.remaining()
+                    "the message of {size} bytes would take more than {most} bytes in memory: send less at once"
                 );
                 return Err(Status::new(Code::InvalidArgument, text));
             }

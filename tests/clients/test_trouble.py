@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import BINARY, CONNECT_WITHIN, Server
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient, MilvusException
 from tables import FLAT_L2, KEY, count, create, create_numbered, insert, vector
 
 
@@ -106,6 +106,22 @@ def test_a_disk_that_fills_up_refuses_writes_and_takes_them_again(small_disk: Pa
     assert count(client, "full") == taken + 1
     client.close()
     server.stop()
+
+
+@pytest.mark.targets("standalone")
+def test_more_bytes_than_an_answer_may_have_are_refused_with_the_figures(client: MilvusClient, name: str):
+    create(client, name, {"id": KEY, "text": {"datatype": DataType.VARCHAR, "max_length": 65_535}, "vec": vector(4)}, {"vec": FLAT_L2})
+    for first in range(0, 1800, 450):
+        rows = [{"id": key, "text": "t" * 60_000, "vec": [0.0] * 4} for key in range(first, first + 450)]
+        client.insert(name, rows)
+    began = time.monotonic()
+    with pytest.raises(MilvusException, match="maxOutputSize Limit 104857600") as refused:
+        client.query(name, "id >= 0", output_fields=["text"])
+    assert refused.value.code == 1100 and "108000000" in refused.value.message.replace(",", "")
+    with pytest.raises(MilvusException, match="maxOutputSize Limit 104857600"):
+        client.search(name, [[0.0] * 4], limit=1800, output_fields=["text"])
+    assert time.monotonic() - began < 10, "a bare gRPC code would be tried again and again"
+    assert len(client.query(name, "id < 1000", output_fields=["text"])) == 1000
 
 
 def test_what_nobody_could_carry_is_refused_at_once_and_harms_nobody(client: MilvusClient, name: str):

@@ -56,15 +56,31 @@ impl Sqlite {
         &self.path
     }
 
-    /// Runs `work` in one immediate transaction on a thread that may block.
+    /// Runs `work`, which writes, in one transaction on a thread that may block.
     async fn run<T: Send + 'static>(
         &self,
+        work: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run_as(TransactionBehavior::Immediate, work).await
+    }
+
+    /// Runs `work`, which reads at one point in time. It waits for nobody who writes, and nobody waits for it.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run_as(TransactionBehavior::Deferred, work).await
+    }
+
+    async fn run_as<T: Send + 'static>(
+        &self,
+        behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let connection = Arc::clone(&self.connection);
         let task = move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+            let tx = connection.transaction_with_behavior(behavior).map_err(fail)?;
             let out = work(&tx)?;
             // A failed COMMIT may have reached the disk: the caller settles it by reading the commit id.
             tx.commit().map_err(|e| Error::new(Kind::UnknownOutcome, format!("sqlite: commit: {e}")))?;
@@ -200,7 +216,7 @@ impl Heartbeats for Sqlite {
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>> {
-        self.run(|tx| {
+        self.read(|tx| {
             if cluster_id(tx)?.is_none() {
                 return Ok(Vec::new());
             }
@@ -268,7 +284,7 @@ impl Catalog for Sqlite {
     }
 
     async fn load(&self) -> Result<Option<Loaded>> {
-        self.run(|tx| {
+        self.read(|tx| {
             let Some(cluster_id) = cluster_id(tx)? else {
                 return Ok(None);
             };
@@ -280,7 +296,7 @@ impl Catalog for Sqlite {
     }
 
     async fn lease(&self) -> Result<Lease> {
-        self.run(read_lease).await
+        self.read(read_lease).await
     }
 
     async fn take_over(&self, takeover: &Takeover) -> Result<Lease> {

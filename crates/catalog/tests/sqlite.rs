@@ -123,3 +123,22 @@ async fn a_damaged_file_never_panics() {
     }
     assert!(refused > 20, "{refused}");
 }
+
+/// Another process writes, and takes its time: reads see what was there before, and do not wait.
+#[tokio::test]
+async fn reads_do_not_wait_for_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let before = filled(&path).await;
+    let catalog = Sqlite::open(&path).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("begin immediate; delete from mishards_meta").unwrap();
+    let began = std::time::Instant::now();
+    let lease = catalog.lease().await.unwrap();
+    assert_eq!(lease.version, before.version);
+    assert_eq!(rows(&catalog.load().await.unwrap().unwrap().snapshot), rows(&before));
+    catalog.heartbeats().await.unwrap();
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}: a writer is waited for up to 5 s");
+    other.execute_batch("rollback").unwrap();
+}

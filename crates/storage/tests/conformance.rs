@@ -72,6 +72,34 @@ fn replace_makes_and_overwrites() {
     });
 }
 
+/// Whoever reads sees one of the texts, whole: an empty fence would let a writer go on.
+#[test]
+fn replace_by_several_at_once_is_never_seen_half_done() {
+    on_all(|s| {
+        s.replace("marker", b"first").unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..3u8)
+                .map(|number| {
+                    scope.spawn(move || {
+                        (0..100).for_each(|_| s.replace("marker", &[b'a' + number; 64]).unwrap());
+                    })
+                })
+                .collect();
+            let reader = scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let read = s.read("marker").unwrap();
+                    let is_whole = read.len() == 64 && read.iter().all(|byte| *byte == read[0]);
+                    assert!(&read[..] == b"first" || is_whole, "{read:?}");
+                }
+            });
+            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+    });
+}
+
 #[test]
 fn listing_is_sorted_deep_and_empty_for_a_missing_directory() {
     on_all(|s| {

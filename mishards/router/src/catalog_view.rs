@@ -116,9 +116,10 @@ impl CatalogView {
         self.changed.send_modify(|n| *n += 1);
     }
 
-    /// The newest catalog that the writable node of a term has said.
-    pub fn of_term(&self, epoch: u64) -> Option<Arc<Snapshot>> {
-        self.pushed.load_full().filter(|snapshot| snapshot.epoch.0 == epoch)
+    /// The newest catalog that the writable node of a term has said, if it has a commit.
+    pub fn of_term(&self, epoch: u64, commit_seq: u64) -> Option<Arc<Snapshot>> {
+        let pushed = self.pushed.load_full();
+        pushed.filter(|snapshot| snapshot.epoch.0 == epoch && snapshot.version.commit_seq >= commit_seq)
     }
 
     /// Takes what the writable node pushes. It may be older than ours where directory and catalog were put back to an older

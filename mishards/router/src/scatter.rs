@@ -344,7 +344,7 @@ impl Scatter<'_> {
             Err(failure) => {
                 // A client that is in a hurry says nothing of the node.
                 let hurried =
-                    failure.kind == Kind::Transport && patience < self.longest() && !node.gone.is_cancelled();
+                    failure.kind == Kind::Transport && patience < self.patience && !node.gone.is_cancelled();
                 if failure.is_of_the_node() && !hurried {
                     node.health.note_failure(self.topology.now());
                 }

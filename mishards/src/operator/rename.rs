@@ -10,7 +10,7 @@ pub async fn rename(config: Config, name: &str) -> Result<(), String> {
         return Err("the new name must not be empty, and must not begin or end with a space".to_owned());
     }
     let base = Base::new(config, "rename")?;
-    let _lock = base.lock()?;
+    let _lock = base.lock.get()?;
     let (_, parts) = base.node()?;
     println!("waiting for {:.0} s to see that no node writes", parts.ingest.lease_ttl.as_secs_f64() + 1.0);
     let before = rename_cluster(&parts, name).await.map_err(|e| e.to_string())?;

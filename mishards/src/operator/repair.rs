@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub async fn repair(config: Config, accept_loss: bool) -> Result<(), String> {
     let base = Base::new(config, "repair")?;
     // A writable node of this host that still runs has the lock.
-    let lock = base.lock()?;
+    let lock = base.lock.get()?;
     let (node, parts) = base.node()?;
     let found = find_losses(&parts).await.map_err(|e| e.to_string())?;
     if found.is_empty() {

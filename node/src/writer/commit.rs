@@ -144,7 +144,8 @@ impl Writer {
                 Outcome::Absent => self.parts.catalog.commit(commit).await,
                 Outcome::Fenced => {
                     self.step_down(&"another writer has committed");
-                    return Err(Failure::not_writer("another writer has committed"));
+                    // It may have come before that: sent again, a change that was made would be refused.
+                    return Err(Failure::unknown_outcome("another writer has committed meanwhile"));
                 }
             };
         }

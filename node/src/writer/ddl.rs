@@ -22,7 +22,7 @@ impl Writer {
             self.commit_and_log(plan, |state| state.last_schema_change = state.snapshot.version).await?;
         for (collection, _) in self.deletes.floors() {
             if self.view().snapshot.collection(collection).is_none() {
-                self.deletes.forget(collection);
+                self.deletes.forget(self.log_id.epoch, collection);
             }
         }
         Ok(done)

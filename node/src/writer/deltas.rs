@@ -74,7 +74,7 @@ impl Writer {
             |_| {},
         )
         .await?;
-        self.deletes.note_published(collection.id, through);
+        self.deletes.note_published(self.log_id.epoch, collection.id, through);
         tracing::info!(
             collection = collection.id.0,
             entries,

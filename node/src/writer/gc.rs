@@ -150,7 +150,7 @@ impl Writer {
         if let Some(through) = self.last_commit_before(age) {
             for collection in snapshot.collections() {
                 let floor = snapshot.deltas_through_at(through, collection.id);
-                self.deletes.raise_floor(collection.id, floor);
+                self.deletes.raise_floor(self.log_id.epoch, collection.id, floor);
                 update.floors.insert(collection.id.0, floor.0);
             }
             update.floors.extend(snapshot.dropped().map(|id| (id.0, u64::MAX)));

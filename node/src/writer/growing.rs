@@ -106,11 +106,14 @@ impl GrowingSegment {
 
     /// Makes a chunk of the rows that wait: a chunk for each record would cost more than the rows do.
     pub fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         match Rows::concat(&waiting) {
             Ok(rows) => self.push(rows, Vec::new()),
-            // None wait, or they do not go together.
+            // They do not go together.
             Err(_) => waiting.into_iter().for_each(|rows| self.push(rows, Vec::new())),
         }
     }

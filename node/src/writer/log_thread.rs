@@ -217,7 +217,7 @@ impl LogThread {
                     .metrics
                     .rows_written_total
                     .inc_by(write.inserts.iter().map(|p| p.rows as u64).sum());
-                let add = |id, list| writer.deletes.add(id, list);
+                let add = |id, list| writer.deletes.add(writer.log_id.epoch, id, list);
                 result = state.apply(write, logged.sequence, logged.timestamp, add).map(|()| logged);
             }
             let Logged { sequence, timestamp } = logged;
@@ -226,7 +226,7 @@ impl LogThread {
             replies.push((entry.reply, result));
         }
         state.settle();
-        writer.deletes.advance(state.applied());
+        writer.deletes.advance(writer.log_id.epoch, state.applied());
         writer.followers.group(followed);
         writer.publish(&state);
         if !streamed.deletes.is_empty() {

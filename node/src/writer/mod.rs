@@ -273,6 +273,8 @@ impl Writer {
     fn step_down(&self, why: &dyn std::fmt::Display) {
         if !self.ended.swap(true, Ordering::SeqCst) {
             tracing::error!(log = %self.log_id, reason = %why, "this writer's term has ended");
+            // What its thread has in hand it ends; what it acknowledges then has come before the end of the log.
+            self.log.stop();
             self.end.notify_waiters();
             self.changed.send_modify(|n| *n += 1);
         }

@@ -98,7 +98,8 @@ fn replay_all(
     let newest_row = snapshot.segments().map(|s| s.max_timestamp).max().unwrap_or_default();
     let mut state = State::new(Arc::clone(snapshot), Sequence(0), newest_row);
     // What delta files hold is not replayed: a reader of an older V that lacks these files must be told so.
-    snapshot.collections().for_each(|c| deletes.raise_floor(c.id, c.deltas_through));
+    let epoch = deletes.epoch();
+    snapshot.collections().for_each(|c| deletes.raise_floor(epoch, c.id, c.deltas_through));
     state.now = now;
     let mut files = LogFiles::default();
     let mut replay = Replay::new(&mut state, deletes, source.limits);
@@ -132,7 +133,7 @@ fn replay_all(
     }
     state.settle();
     state.advance(last, last_timestamp);
-    deletes.advance(last);
+    deletes.advance(epoch, last);
     Ok(Replayed { state, ends, files, rows, recovered, last, last_timestamp })
 }
 

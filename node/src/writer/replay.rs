@@ -9,7 +9,9 @@ use crate::{Failure, IngestOptions, Kind, Result};
 use mishards_catalog::{Change, Entity, EntityKind};
 use mishards_proto::columns::{append, row_count};
 use mishards_proto::node::{LogWrite, PartitionRows, log_record::Body};
-use mishards_proto::schema::{FieldData, field_data::Field as F, scalar_field::Data as D};
+use mishards_proto::schema::{
+    FieldData, field_data::Field as F, scalar_field::Data as D, vector_field::Data as V,
+};
 use mishards_types::{CollectionId, PartitionId, Sequence, Timestamp};
 use mishards_wal::Record;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +64,15 @@ impl Run {
             let is_array = matches!(data, Some(F::Scalars(s)) if matches!(s.data, Some(D::ArrayData(_))));
             !is_array && column.valid_data.is_empty() && row_count(column) == rows
         };
+        // Vectors that are cut short would shift those of the rows after them.
+        let is_even = |column: &FieldData| match &column.field {
+            Some(F::Vectors(vectors)) => match &vectors.data {
+                Some(V::FloatVector(floats)) => floats.data.len() == rows * vectors.dim.max(1) as usize,
+                _ => false,
+            },
+            _ => true,
+        };
+        let is_plain = |column: &FieldData| is_plain(column) && is_even(column);
         if rows >= RUN_ROWS || bytes >= RUN_BYTES || !part.columns.iter().all(is_plain) {
             return None;
         }
@@ -247,8 +258,8 @@ impl<'a> Replay<'a> {
         self.end_run(losses)?;
         let prepared = prepare_write(&collection, write)?;
         self.seal_full(prepared.inserts.iter().map(|part| part.partition));
-        let deletes = self.deletes;
-        self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(id, list))
+        let (deletes, epoch) = (self.deletes, self.deletes.epoch());
+        self.state.apply(prepared, sequence, timestamp, |id, list| deletes.add(epoch, id, list))
     }
 
     /// Applies the records that were put together.

@@ -67,6 +67,14 @@ pub async fn take_over(parts: &WriterParts) -> Result<Taken> {
         lock.note_terms(&[seen.epoch.0])?;
     }
     taken?;
+    // A catalog that was put back knows nothing of a writer that has begun since the look above.
+    let storage = Arc::clone(&parts.storage);
+    let newest = parts.pools.io(move || newest_term(&*storage)).await?;
+    if newest >= log.epoch {
+        return Err(Failure::not_writer(format!(
+            "a log of epoch {newest} has appeared while log {log} took over, trying again"
+        )));
+    }
     let storage = Arc::clone(&parts.storage);
     let (cluster, entropy) = (parts.node.cluster_id.clone(), Arc::clone(&parts.entropy));
     let mark = move || {

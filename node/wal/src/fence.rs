@@ -37,12 +37,24 @@ pub fn is_set(storage: &dyn Storage, log: LogId) -> Result<bool> {
     }
 }
 
-/// Whether anybody but these has fenced `log`. A fence that is gone counts as set.
+/// Whether anybody but `ours` has fenced `log`, or one of ours that has fenced it: whoever comes after one that has begun fences
+/// that one, and no log before it. A fence that is gone counts as set; one of ours that was never made does not, for then that
+/// log has never begun.
 pub fn is_fenced_by_others(storage: &dyn Storage, log: LogId, ours: &[LogId]) -> Result<bool> {
-    match storage.read(&path(log)) {
-        Ok(bytes) => Ok(!bytes.is_empty() && !ours.iter().any(|log| log.to_string().as_bytes() == &*bytes)),
-        Err(e) if e.kind == Kind::NotFound => Ok(true),
-        Err(e) => Err(e.into()),
+    let mut last = log;
+    loop {
+        match storage.read(&path(last)) {
+            Ok(bytes) if bytes.is_empty() => return Ok(false),
+            Ok(bytes) => {
+                let by = ours.iter().find(|log| log.to_string().as_bytes() == &*bytes);
+                match by.filter(|by| by.epoch > last.epoch) {
+                    Some(by) => last = *by,
+                    None => return Ok(true),
+                }
+            }
+            Err(e) if e.kind == Kind::NotFound => return Ok(last == log),
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

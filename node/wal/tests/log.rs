@@ -9,7 +9,8 @@ use disk::{Dice, HEADER, file_header, group, log, one, path, replay, start};
 use mishards_storage::{Faulty, Memory, Storage};
 use mishards_types::{Sequence, Timestamp};
 use mishards_wal::{
-    Error, Head, LogWriter, Options, Position, Predecessor, Record, is_fenced, make_fence, set_fence,
+    Error, Head, LogWriter, Options, Position, Predecessor, Record, is_fenced, is_fenced_by_others,
+    make_fence, set_fence,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -333,4 +334,29 @@ fn a_newer_format_is_named() {
     let error = replay(&*storage, log(1)).unwrap_err();
     assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
     assert!(bytes.len() > HEADER);
+}
+
+/// The fences of a process's own later logs lead on; the first of somebody else ends the way.
+#[test]
+fn a_log_is_fenced_by_others_when_the_last_of_ours_is() {
+    let storage = Memory::new();
+    let (first, second, third, other) = (log(1), log(2), log(3), log(4));
+    let ours = [first, second, third];
+    let by_others = || is_fenced_by_others(&storage, first, &ours).unwrap();
+    assert!(by_others(), "a fence that is gone");
+    make_fence(&storage, first).unwrap();
+    assert!(!by_others());
+    set_fence(&storage, first, second).unwrap();
+    assert!(!by_others(), "the second has never begun");
+    make_fence(&storage, second).unwrap();
+    assert!(!by_others());
+    set_fence(&storage, second, third).unwrap();
+    make_fence(&storage, third).unwrap();
+    assert!(!by_others());
+    set_fence(&storage, third, other).unwrap();
+    assert!(by_others(), "whoever came after the third fenced that one alone");
+    set_fence(&storage, third, first).unwrap();
+    assert!(by_others(), "no way leads back");
+    set_fence(&storage, first, other).unwrap();
+    assert!(by_others());
 }

@@ -79,11 +79,12 @@ impl Router {
 
     /// The same collection in the catalog of the term that a read point is of. Whoever takes over and does not write yet may
     /// have made a newer one, which nobody knows who answers for the rows that are in no file.
-    pub(super) fn of_term(&self, named: Named, epoch: u64) -> Named {
+    /// It must have the commit `commit_seq`.
+    pub(super) fn of_term(&self, named: Named, epoch: u64, commit_seq: u64) -> Named {
         if named.snapshot.epoch.0 <= epoch {
             return named;
         }
-        let older = self.catalog.of_term(epoch);
+        let older = self.catalog.of_term(epoch, commit_seq);
         let found = older.and_then(|snapshot| {
             let collection = snapshot.collection(named.collection.id).cloned()?;
             Some(Named { snapshot, database: named.database.clone(), collection })

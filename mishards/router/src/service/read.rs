@@ -35,7 +35,6 @@ impl Router {
         let routing = call.span.child("get_routing");
         let named = self.loaded(read.database, read.collection, read.partitions).await?;
         let (point, named) = self.read_point(named, read.collection, read.consistency).await?;
-        let named = self.of_term(named, point.epoch);
         let partitions = choose_partitions(&named.snapshot, &named.collection, read.partitions)?;
         let plan = plan_read(&named.snapshot, &named.collection, &partitions, filter, point)?;
         routing.set("segments", plan.segments.len() as i64);

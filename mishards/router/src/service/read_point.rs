@@ -71,6 +71,7 @@ impl Router {
         let fresh_needed = level == 0 || level == 1 || asked.exactly;
         let known = self.known_point(named.collection.id, wanted).filter(|_| !fresh_needed);
         if let Some(point) = known {
+            let named = self.of_term(named, point.epoch, 0);
             return Ok((ReadPoint { growing_optional: level >= EVENTUALLY, ..point }, named));
         }
         let (sent, past) = (self.clock.elapsed(), self.catalog.past());
@@ -88,6 +89,7 @@ impl Router {
             // Without the writer an eventual read takes what there is.
             Err(error) if level >= EVENTUALLY && !asked.exactly => {
                 let last = self.last_point(named.collection.id);
+                let named = self.of_term(named, last.epoch, 0);
                 return if last.timestamp >= wanted { Ok((last, named)) } else { Err(error) };
             }
             Err(error) => return Err(error),
@@ -113,7 +115,7 @@ impl Router {
             }
             point.timestamp = wanted;
         }
-        let named = self.known(&named.database.name, name)?;
+        let named = self.of_term(self.known(&named.database.name, name)?, point.epoch, v.commit_seq);
         // The name is an alias that was switched meanwhile: the last delete is another collection's.
         if named.collection.id.0 != answer.collection_id {
             return Err(Error::unavailable(format!(
@@ -192,7 +194,10 @@ impl Router {
             answer.newest || asking.standby_from.is_some_and(|from| answer.timestamp >= from.0)
         };
         let nodes = self.topology.nodes();
-        for standby in nodes.by_name.values().filter(|node| node.standby && node.said.tails_epoch != 0) {
+        // Where a standby's word is not enough, only one can prove anything that has written itself.
+        let may_know = |node: &&Node| node.said.has_written || asking.standby_from.is_some();
+        let standbys = nodes.by_name.values().filter(|node| node.standby && node.said.tails_epoch != 0);
+        for standby in standbys.filter(may_know) {
             if let Ok(answer) = until_gone(standby, standby.client.read_point(asking.request(true))).await
                 && is_enough(&answer)
             {
