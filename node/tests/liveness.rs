@@ -372,3 +372,38 @@ async fn a_start_on_a_full_disk_gives_up_the_reserve_and_reads() {
     assert_eq!(site.keys().await, (0..10).collect::<Vec<_>>());
     eventually("writes are refused", async || site.insert([100]).await.is_err()).await;
 }
+
+/// Segments whose files take their time take all permits for I/O; one that is open needs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_of_open_segments_waits_for_no_other_ones_files() {
+    let mut world = World::new();
+    let (hangs, held) = world.hang(|op, path| op == "map" && path.starts_with("segments/"));
+    let site = world.start_with_collection().await;
+    for from in 0..20 {
+        site.insert(from * 10..from * 10 + 10).await.unwrap();
+        site.flush().await.unwrap();
+    }
+    let pinned = site.pin().await;
+    let segments = pinned.segments();
+    let reader = world.node("reader");
+    let warm = pinned.scope(&segments[..1], false);
+    let rows = query(&reader, warm.clone()).await.unwrap();
+    hangs.store(true, Ordering::SeqCst);
+    let cold: Vec<_> = segments[1..]
+        .iter()
+        .map(|segment| {
+            let (reader, scope) = (reader.clone(), pinned.scope(std::slice::from_ref(segment), false));
+            tokio::spawn(async move { query(&reader, scope).await })
+        })
+        .collect();
+    eventually("files hang", async || held.load(Ordering::SeqCst)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let again = tokio::time::timeout(Duration::from_secs(2), query(&reader, warm)).await;
+    let unfinished = cold.iter().filter(|query| !query.is_finished()).count();
+    hangs.store(false, Ordering::SeqCst);
+    assert_eq!(again.expect("an open segment waited for files").unwrap(), rows);
+    assert!(unfinished >= 16, "only {unfinished} segments were being opened");
+    for query in cold {
+        query.await.unwrap().unwrap();
+    }
+}

@@ -325,8 +325,13 @@ def test_unknown_output_field(client, table):
 
 
 def test_unknown_field_elsewhere(client, table):
-    with refuses(1100, "field nobody not exist"):
-        client.query(table, filter="nobody == 1")
+    for text in ("nobody == 1", "nobody", "not nobody", "id > 0 and nobody"):
+        with refuses(1100, "field nobody not exist"):
+            client.query(table, filter=text)
+        with refuses(1100, "field nobody not exist"):
+            client.search(table, data=[VEC], filter=text)
+        with refuses(1100, "field nobody not exist"):
+            client.delete(table, filter=text)
     with refuses(1100, "nobody"):
         client.search(table, data=[VEC], anns_field="nobody")
     with refuses(1100, "nobody"):
