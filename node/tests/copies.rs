@@ -99,9 +99,7 @@ async fn a_hot_key_costs_as_much_as_its_copies() {
     site.flush().await.unwrap();
     took(3000).await;
     assert_eq!(site.keys().await, [0, 1, 2]);
-    let reader = world.node("reader");
     site.flush().await.unwrap();
-    let _ = reader;
     let site = world.restart(site).await;
     assert_eq!(site.keys().await, [0, 1, 2]);
 }
