@@ -178,7 +178,7 @@ impl Deletes {
                 ?before,
                 ?now,
                 applied = state.applied.0,
-                "the writer's log does not go on from the one that was followed: the cluster was put back to an older copy,                  or records were given up; all segments are opened anew"
+                "the writer's log does not go on from the one that was followed: the cluster was put back to an older copy, or records were given up; all segments are opened anew"
             );
         }
         *state = State { term: line.map(|line| line.term), line: state.line + u64::from(!goes_on), ..new };

@@ -21,6 +21,7 @@ mod options;
 mod pools;
 mod presence;
 mod read;
+mod role;
 mod search_pool;
 mod segment_cache;
 mod service;

@@ -3,7 +3,7 @@
 use crate::admission::{Admission, Inside, Share};
 use crate::cancel::{Cancel, CancelOnDrop};
 use crate::columns::keys_to_wire;
-use crate::contact::{Contact, Heard};
+use crate::contact::Contact;
 use crate::deletes::Deletes;
 use crate::read::{Found, ReadScope, SearchJob, fetch_columns, query_units, search_units};
 use crate::segment_cache::{Deltas, SegmentCache};
@@ -17,7 +17,7 @@ use mishards_storage::Storage;
 use mishards_trace::{Span, Tracer};
 use mishards_types::{Clock, CollectionId, Error, Schema, SegmentId};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 /// The version of this API that we speak.
@@ -27,9 +27,6 @@ pub const API_VERSION: u32 = 1;
 const SMALL_SCOPE: usize = 16 << 10;
 /// A sub-query counts as one more for each so many rows of its answer.
 const ROWS_OF_ONE: usize = 32_768;
-
-const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
-const UNMARKED_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -102,82 +99,6 @@ impl Node {
         }
     }
 
-    /// Says of itself that it waits to be the writer.
-    pub fn stand_by(&self) {
-        self.inner.stands_by.store(true, Ordering::Relaxed);
-        self.inner.metrics.is_standby.set(1);
-    }
-
-    /// Takes over as the writer and serves writes from then on.
-    pub async fn become_writer(&self, parts: crate::WriterParts) -> Result<Arc<Writer>> {
-        let started =
-            Writer::start(parts, Arc::clone(&self.inner.deletes), Arc::clone(&self.inner.cache)).await;
-        let writer = started.inspect_err(|_| self.inner.deletes.retire())?;
-        self.inner.writer.store(Some(Arc::clone(&writer)));
-        self.inner.standby.store(None);
-        self.inner.stands_by.store(false, Ordering::Relaxed);
-        let metrics = &self.inner.metrics;
-        metrics.is_standby.set(0);
-        metrics.is_writer.set(1);
-        metrics.epoch.set(writer.log_id().epoch.0 as i64);
-        // It serves already; if the marker cannot be read now, it is looked at again.
-        if let Err(e) = self.look_at_directory().await {
-            tracing::warn!(error = %e, "the marker of the shared directory could not be read");
-        }
-        Ok(writer)
-    }
-
-    /// After the end of a term of this node: it answers as a standby that has followed that term's log to its end, until it
-    /// takes over again.
-    pub fn retire(&self, ended: Arc<Writer>) {
-        self.inner.deletes.retire();
-        let metrics = self.inner.metrics.clone();
-        self.inner.standby.store(Some(Standby::at_end_of(ended, Arc::clone(&self.inner.deletes), metrics)));
-        self.inner.writer.store(None);
-        self.inner.metrics.is_writer.set(0);
-        self.stand_by();
-    }
-
-    /// Follows a writer's deletes until the future is dropped.
-    pub fn follow(&self, source: Arc<dyn crate::DeleteSource>) -> impl Future<Output = ()> + Send + use<> {
-        let source = Arc::new(Heard { source, contact: Arc::clone(&self.inner.contact) });
-        crate::follow_deletes(source, Arc::clone(&self.inner.deletes))
-    }
-
-    /// Follows a writer's log, so that this node answers for growing rows too, until the future is dropped. `window` is
-    /// how long the writer keeps what it removes.
-    pub fn follow_log(
-        &self,
-        source: Arc<dyn crate::LogSource>,
-        window: std::time::Duration,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let (deletes, metrics) = (Arc::clone(&self.inner.deletes), self.inner.metrics.clone());
-        // What it knows of a term of its own stays readable until there is something to follow.
-        let known = self.inner.standby.load_full();
-        let standby = known.unwrap_or_else(|| Standby::new(deletes, metrics, window));
-        self.inner.standby.store(Some(Arc::clone(&standby)));
-        let source = Arc::new(Heard { source, contact: Arc::clone(&self.inner.contact) });
-        standby.follow(source, self.inner.pools.clone())
-    }
-
-    /// Closes what is not used any more, and sees whether the shared directory is still there, until the future is dropped.
-    pub fn tidy(&self) -> impl Future<Output = ()> + Send + use<> {
-        let node = self.clone();
-        async move {
-            loop {
-                // The first writer of a cluster marks the directory: then it is to be known soon.
-                tokio::time::sleep(if node.sees_its_directory() { TIDY_EVERY } else { UNMARKED_EVERY }).await;
-                // The writer's housekeeping does it itself, where there is one.
-                if node.writer().is_err() {
-                    node.inner.cache.close_idle();
-                }
-                if let Err(e) = node.look_at_directory().await {
-                    tracing::error!(error = %e, "the marker of the shared directory is not what it was");
-                }
-            }
-        }
-    }
-
     /// Lets a sub-query in whose answer has up to so many rows.
     fn enter(&self, scope: &ReadScope, rows: usize) -> Result<Inside> {
         let share = if self.writer().is_ok() && !scope.growing { Share::Quarter } else { Share::All };
@@ -191,20 +112,6 @@ impl Node {
         span.set("segments", scope.segments.len() as i64);
         span.set("growing", scope.growing);
         span
-    }
-
-    /// Ends the streams to routers and nodes, which would keep a server from draining.
-    pub fn end_streams(&self) {
-        if let Ok(writer) = self.writer() {
-            writer.end_streams();
-        }
-    }
-
-    /// Closes the log before a planned stop: everything acknowledged is in it.
-    pub async fn drain(&self) {
-        if let Ok(writer) = self.writer() {
-            writer.drain().await;
-        }
     }
 
     pub(crate) fn writer(&self) -> Result<Arc<Writer>> {

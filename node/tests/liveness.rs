@@ -10,14 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use world::*;
 
-/// A recovery that reads for longer than the lease lives: nobody may take it for dead.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_lease_is_renewed_while_a_writer_recovers() {
+/// A cluster with ten rows whose writer is dead.
+async fn killed_with_a_short_lease() -> World {
     let mut world = World::new();
     world.ingest.lease_ttl = Duration::from_millis(300);
     let site = world.start_with_collection().await;
     site.insert(0..10).await.unwrap();
     site.kill(&world).await;
+    world
+}
+
+/// A recovery that reads for longer than the lease lives: nobody may take it for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_is_renewed_while_a_writer_recovers() {
+    let world = killed_with_a_short_lease().await;
     let mut slow = world.clone();
     // The fence of the predecessor: the lease is ours by then.
     let (hangs, held) = slow.hang(|op, path| op == "replace" && path.ends_with("fence"));
@@ -35,11 +41,7 @@ async fn the_lease_is_renewed_while_a_writer_recovers() {
 /// One that reads nothing more keeps nobody else from trying, and serves nothing when it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lease_is_let_go_of_when_a_recovery_hangs() {
-    let mut world = World::new();
-    world.ingest.lease_ttl = Duration::from_millis(300);
-    let site = world.start_with_collection().await;
-    site.insert(0..10).await.unwrap();
-    site.kill(&world).await;
+    let world = killed_with_a_short_lease().await;
     let mut slow = world.clone();
     let (hangs, held) = slow.hang(|op, path| op == "read" && path.starts_with("log/"));
     hangs.store(true, Ordering::SeqCst);

@@ -60,19 +60,17 @@ impl Run {
         let ([part], None) = (write.inserts.as_slice(), deletes) else { return None };
         let rows = part.rows as usize;
         let is_plain = |column: &FieldData| {
-            let data = column.field.as_ref();
-            let is_array = matches!(data, Some(F::Scalars(s)) if matches!(s.data, Some(D::ArrayData(_))));
-            !is_array && column.valid_data.is_empty() && row_count(column) == rows
-        };
-        // Vectors that are cut short would shift those of the rows after them.
-        let is_even = |column: &FieldData| match &column.field {
-            Some(F::Vectors(vectors)) => match &vectors.data {
-                Some(V::FloatVector(floats)) => floats.data.len() == rows * vectors.dim.max(1) as usize,
+            let fits = match &column.field {
+                // One that is cut short would shift the vectors of the rows after it.
+                Some(F::Vectors(vectors)) => match &vectors.data {
+                    Some(V::FloatVector(floats)) => floats.data.len() == rows * vectors.dim.max(1) as usize,
+                    _ => false,
+                },
+                Some(F::Scalars(scalars)) => !matches!(scalars.data, Some(D::ArrayData(_))),
                 _ => false,
-            },
-            _ => true,
+            };
+            fits && column.valid_data.is_empty() && row_count(column) == rows
         };
-        let is_plain = |column: &FieldData| is_plain(column) && is_even(column);
         if rows >= RUN_ROWS || bytes >= RUN_BYTES || !part.columns.iter().all(is_plain) {
             return None;
         }
